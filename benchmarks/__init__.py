@@ -1,0 +1,1 @@
+"""Measurements, and what carries their figures into the README."""

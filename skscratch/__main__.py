@@ -1,0 +1,177 @@
+"""The command line: ``skscratch reproduce``, or ``python -m skscratch reproduce``.
+
+It reads the data, runs the experiments and says where the report is. Mistakes that a person really
+makes end with one line that says what to do, never with a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skscratch import __version__
+
+if TYPE_CHECKING:
+    from skscratch.datasets import Images
+    from skscratch.experiments.progress import Progress
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str or None, default=None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 for success, 1 for a failure, 130 after Ctrl-C. Wrong arguments end in
+        ``SystemExit`` with code 2, as argparse does it.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return _reproduce(arguments)
+    except KeyboardInterrupt:
+        print("\nskscratch: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone away. Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (OSError, ValueError, ImportError) as error:
+        print(f"skscratch: error: {_one_line(error)}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="skscratch",
+        description="Neural networks, autoencoders and linear SVMs, from scratch in NumPy.",
+    )
+    parser.add_argument("--version", action="version", version=f"skscratch {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="run all experiments and write a report",
+        description="Run all experiments and write a report, pictures and weights to a folder.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    reproduce.add_argument(
+        "--data", choices=("digits", "mnist"), default="digits", help="images to use"
+    )
+    reproduce.add_argument(
+        "--mnist-dir",
+        metavar="DIR",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="folder with the MNIST files (default: the environment variable SKSCRATCH_MNIST, "
+        "else a download)",
+    )
+    reproduce.add_argument(
+        "--out",
+        metavar="DIR",
+        type=_folder,
+        default=argparse.SUPPRESS,
+        help="folder to write to (default: out/digits or out/mnist)",
+    )
+    reproduce.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of all draws")
+    reproduce.add_argument(
+        "--n-jobs",
+        type=_n_jobs,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="threads and processes, -1 for all cores (default: what BLAS may use)",
+    )
+    reproduce.add_argument(
+        "--reuse",
+        action="store_true",
+        help="use trained networks and SVM in the folder again, if data, seed and settings match",
+    )
+    return parser
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def _seed(text: str) -> int:
+    seed = _whole_number(text)
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(f"it must be from 0 to {2**32 - 1}, got {seed}")
+    return seed
+
+
+def _n_jobs(text: str) -> int:
+    n_jobs = _whole_number(text)
+    if n_jobs == 0:
+        raise argparse.ArgumentTypeError("it must not be 0; use -1 for all cores")
+    return n_jobs
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text)
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise argparse.ArgumentTypeError(f"'{path}' is a file, not a folder")
+    return folder
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    # Imported late: --help and wrong arguments answer at once.
+    from skscratch.experiments.reproduce import reproduce
+
+    images = _images(arguments)
+    with _progress() as progress:
+        progress.note(f"{len(images.X_train):,} + {len(images.X_test):,} images: {images.name}")
+        result = reproduce(
+            images,
+            getattr(arguments, "out", Path("out") / arguments.data),
+            seed=arguments.seed,
+            n_jobs=getattr(arguments, "n_jobs", None),
+            reuse=arguments.reuse,
+            progress=progress,
+        )
+    print(f"Report: {result.report}")
+    return 0
+
+
+def _images(arguments: argparse.Namespace) -> Images:
+    from skscratch.datasets import load_digits, load_mnist
+
+    folder = getattr(arguments, "mnist_dir", None)
+    if arguments.data == "mnist":
+        return load_mnist(folder)
+    if folder is not None:
+        raise ValueError("--mnist-dir needs --data mnist.")
+    return load_digits()
+
+
+def _progress() -> Progress:
+    """Bars on a terminal, plain lines anywhere else."""
+    from rich.console import Console
+
+    from skscratch.experiments.progress import BarProgress, PlainProgress
+
+    # A pipe is a pipe, whatever FORCE_COLOR may say to rich.
+    if sys.stdout.isatty() and not (console := Console()).is_dumb_terminal:
+        return BarProgress(console)
+    return PlainProgress(sys.stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

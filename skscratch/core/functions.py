@@ -1,0 +1,37 @@
+"""Overflow-safe functions that both a layer and a loss need. All write into the caller's array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def logistic(x: Array, out: Array) -> None:
+    """1 / (1 + exp(-x)). Where exp overflows to inf the result is 0, which is right."""
+    np.negative(x, out=out)
+    np.exp(out, out=out)
+    out += 1
+    np.reciprocal(out, out=out)
+
+
+def softplus(x: Array, out: Array, scratch: Array) -> None:
+    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)). `out` may be `x`."""
+    np.abs(x, out=scratch)
+    np.negative(scratch, out=scratch)
+    np.exp(scratch, out=scratch)
+    np.log1p(scratch, out=scratch)
+    np.maximum(x, 0, out=out)
+    out += scratch
+
+
+def softmax(x: Array, out: Array, column: Array) -> None:
+    """exp(x) / sum(exp(x)) along each row, the row's maximum taken off first. `out` may be `x`."""
+    np.maximum.reduce(x, axis=1, keepdims=True, out=column)
+    np.subtract(x, column, out=out)
+    np.exp(out, out=out)
+    np.add.reduce(out, axis=1, keepdims=True, out=column)
+    out /= column

@@ -1,0 +1,253 @@
+"""Losses: how far a network's raw outputs are from the targets.
+
+A loss is a link and a pointwise formula. The formula takes *raw* outputs, before any logistic or
+softmax, so that it stays exact where a probability would round to 0 or 1; `predict` applies the
+inverse link. The base class weighs and sums, for all losses alike.
+
+Every loss is a sum over a row's outputs. The `Objective` divides by the sum of the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from skscratch.core.functions import Array, logistic, softmax, softplus
+from skscratch.core.named import Named
+
+
+@dataclass(eq=False, slots=True)
+class LossBuffers:
+    """What a loss may write to for one block of rows: four arrays that belong to the workspace."""
+
+    grad: Array
+    value: Array
+    scratch: Array
+    column: Array
+
+
+class Loss(Named, family="loss"):
+    """A loss with weights: from raw outputs, into the caller's buffers.
+
+    `targets` says what it is made for: ``"real"`` numbers, a ``"share"`` in [0, 1], a ``"one-hot"``
+    row, a ``"sign"`` of ±1 or a ``"count"``.
+    """
+
+    link: ClassVar[str] = "identity"
+    targets: ClassVar[str] = "real"
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        """Fill ``b.value`` with each output's loss and ``b.grad`` with its derivative by `raw`."""
+        raise NotImplementedError
+
+    def value_and_grad(
+        self, raw: Array, target: Array, scale: Array | float, b: LossBuffers
+    ) -> float:
+        """Return Σ scale · loss over all rows, and leave its gradient in ``b.grad``.
+
+        `scale` is one number for all, a column of one for each row, or one for each output.
+        """
+        self.pointwise(raw, target, b)
+        np.multiply(b.grad, scale, out=b.grad)
+        if isinstance(scale, float):
+            return float(np.add.reduce(b.value, axis=None)) * scale
+        np.multiply(b.value, scale, out=b.value)
+        return float(np.add.reduce(b.value, axis=None))
+
+    def of_rows(self, raw: Array, target: Array) -> Array:
+        """Return the loss of each row, shape (n,), as a new array."""
+        column = np.empty((len(raw), 1), raw.dtype)
+        b = LossBuffers(np.empty_like(raw), np.empty_like(raw), np.empty_like(raw), column)
+        self.pointwise(raw, target, b)
+        per_row: Array = np.add.reduce(b.value, axis=1)
+        return per_row
+
+    def predict(self, raw: Array) -> Array:
+        """Apply the inverse link: from raw outputs to what the targets look like."""
+        return raw
+
+
+class SquaredError(Loss, name="squared_error"):
+    """(p - t)²."""
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        np.subtract(raw, target, out=b.grad)
+        np.multiply(b.grad, b.grad, out=b.value)
+        b.grad *= 2
+
+
+class AbsoluteError(Loss, name="absolute_error"):
+    """|p - t|, with derivative 0 where they are equal."""
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        np.subtract(raw, target, out=b.grad)
+        np.abs(b.grad, out=b.value)
+        np.sign(b.grad, out=b.grad)
+
+
+class Huber(Loss, name="huber"):
+    """d²/2 where |d| = |p - t| ≤ delta, else delta (|d| - delta/2) (Huber, 1964)."""
+
+    delta: float = 1.0
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        # With c = d clipped to ±delta, both branches are c (d - c/2), and the derivative is c.
+        np.subtract(raw, target, out=b.value)
+        np.clip(b.value, -self.delta, self.delta, out=b.grad)
+        np.multiply(b.grad, 0.5, out=b.scratch)
+        b.value -= b.scratch
+        b.value *= b.grad
+
+
+class Pinball(Loss, name="pinball"):
+    """q d where d = t - p ≥ 0, else (q - 1) d, for each quantile q (Koenker & Bassett, 1978).
+
+    Several quantiles of one target are outputs of one network: ``p_1 = r_1`` and
+    ``p_k = p_(k-1) + log(1 + exp(r_k))``, so that they can never cross. `quantiles` rise, and the
+    target is repeated for each.
+    """
+
+    quantiles: tuple[float, ...] = (0.5,)
+
+    def predict(self, raw: Array) -> Array:
+        p = raw.copy()
+        if p.shape[1] > 1:
+            steps = np.ascontiguousarray(raw[:, 1:])
+            softplus(steps, out=steps, scratch=np.empty_like(steps))
+            p[:, 1:] = steps
+        return np.add.accumulate(p, axis=1, out=p)
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        rising = len(self.quantiles) > 1
+        if rising:
+            softplus(raw, out=b.value, scratch=b.scratch)
+            b.value[:, 0] = raw[:, 0]
+            np.add.accumulate(b.value, axis=1, out=b.value)
+            np.subtract(b.value, target, out=b.value)
+        else:
+            np.subtract(raw, target, out=b.value)
+        # With e = p - t the slope is 1 - q above the target and -q below it.
+        np.greater(b.value, 0, out=b.grad)
+        b.grad -= np.array(self.quantiles, raw.dtype)
+        b.value *= b.grad
+        if rising:
+            # Each raw output moves its own quantile and all above it.
+            b.grad[:, ::-1].cumsum(axis=1, out=b.grad[:, ::-1])
+            logistic(raw, out=b.scratch)
+            b.scratch[:, 0] = 1
+            b.grad *= b.scratch
+
+
+class BinaryLogLoss(Loss, name="binary_log_loss"):
+    """log(1 + exp(r)) - t r: cross-entropy of t in [0, 1] and p = 1 / (1 + exp(-r))."""
+
+    link: ClassVar[str] = "logistic"
+    targets: ClassVar[str] = "share"
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        softplus(raw, out=b.value, scratch=b.scratch)
+        np.multiply(target, raw, out=b.scratch)
+        b.value -= b.scratch
+        logistic(raw, out=b.grad)
+        b.grad -= target
+
+    def predict(self, raw: Array) -> Array:
+        p = np.empty_like(raw)
+        logistic(raw, out=p)
+        # Rounding must not turn a probability into certainty.
+        limits = np.finfo(raw.dtype)
+        return np.clip(p, limits.tiny, 1 - limits.epsneg, out=p)
+
+
+class LogLoss(Loss, name="log_loss"):
+    """-Σ t log p, p = softmax(r): cross-entropy; the targets of a row sum to 1 (one-hot, say)."""
+
+    link: ClassVar[str] = "softmax"
+    targets: ClassVar[str] = "one-hot"
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        # -t log p = t (log Σ exp(r - m) - (r - m)), m the row's maximum.
+        np.maximum.reduce(raw, axis=1, keepdims=True, out=b.column)
+        np.subtract(raw, b.column, out=b.value)
+        np.exp(b.value, out=b.grad)
+        np.add.reduce(b.grad, axis=1, keepdims=True, out=b.column)
+        b.grad /= b.column
+        b.grad -= target
+        np.log(b.column, out=b.column)
+        np.subtract(b.column, b.value, out=b.value)
+        b.value *= target
+
+    def predict(self, raw: Array) -> Array:
+        p = np.empty_like(raw)
+        softmax(raw, out=p, column=np.empty((len(raw), 1), raw.dtype))
+        return p
+
+
+class Hinge(Loss, name="hinge"):
+    """max(0, 1 - t r) for t = ±1: a linear support vector machine, one against the rest."""
+
+    targets: ClassVar[str] = "sign"
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        np.multiply(raw, target, out=b.value)
+        np.subtract(1, b.value, out=b.value)
+        np.maximum(b.value, 0, out=b.value)
+        np.greater(b.value, 0, out=b.grad)
+        b.grad *= target
+        np.negative(b.grad, out=b.grad)
+
+
+class SquaredHinge(Loss, name="squared_hinge"):
+    """max(0, 1 - t r)² for t = ±1."""
+
+    targets: ClassVar[str] = "sign"
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        np.multiply(raw, target, out=b.value)
+        np.subtract(1, b.value, out=b.value)
+        np.maximum(b.value, 0, out=b.value)
+        np.multiply(b.value, target, out=b.grad)
+        b.grad *= -2
+        np.multiply(b.value, b.value, out=b.value)
+
+
+class MulticlassHinge(Loss, name="multiclass_hinge"):
+    """max over k of (r_k + [k ≠ y]) - r_y for one-hot targets (Crammer & Singer, 2001)."""
+
+    targets: ClassVar[str] = "one-hot"
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        np.subtract(raw, target, out=b.scratch)
+        b.scratch += 1
+        np.maximum.reduce(b.scratch, axis=1, keepdims=True, out=b.column)
+        # The loss stands at the target's output; the others' share of the row's sum is 0.
+        np.subtract(b.column, raw, out=b.value)
+        b.value *= target
+        # Of several largest, all are lowered alike: a subgradient of the maximum.
+        np.equal(b.scratch, b.column, out=b.grad)
+        np.add.reduce(b.grad, axis=1, keepdims=True, out=b.column)
+        b.grad /= b.column
+        b.grad -= target
+
+
+class Poisson(Loss, name="poisson"):
+    """t log(t / p) - t + p, p = exp(r): half the Poisson deviance of counts t ≥ 0."""
+
+    link: ClassVar[str] = "exp"
+    targets: ClassVar[str] = "count"
+
+    def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
+        np.exp(raw, out=b.grad)
+        # t log t is 0 at t = 0; log(max(t, tiny)) keeps it so without a mask.
+        np.maximum(target, np.finfo(raw.dtype).tiny, out=b.value)
+        np.log(b.value, out=b.value)
+        b.value -= raw
+        b.value -= 1
+        b.value *= target
+        b.value += b.grad
+        b.grad -= target
+
+    def predict(self, raw: Array) -> Array:
+        return np.exp(raw)

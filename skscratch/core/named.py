@@ -1,0 +1,115 @@
+"""Families whose members are found by name.
+
+A user writes ``activation="silu"``; a reader writes ``SiLU()``. Both mean the same recipe, and
+nobody keeps a table of strings: a class enrolls itself by naming itself,
+``class SiLU(Activation, name="silu")``. The tests are parametrized over these families, so a new
+member is tested from the moment it exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from typing import Any, ClassVar, Self, dataclass_transform
+
+_FAMILIES: dict[str, type[Named]] = {}
+
+
+@dataclass_transform(frozen_default=True)
+class Named:
+    """A frozen recipe that belongs to a family and can be found there by its name.
+
+    Every subclass becomes a frozen dataclass by being one: it compares, hashes, prints and pickles
+    by the values of its fields.
+    """
+
+    family: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+    _members: ClassVar[dict[str, type[Any]]] = {}
+
+    def __init_subclass__(cls, *, family: str = "", name: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True)(cls)
+        if family:
+            cls.family, cls._members = family, {}
+            _FAMILIES[family] = cls
+        if name:
+            cls.name = name
+            for family_base in cls._families():
+                _enroll(family_base, cls)
+
+    @classmethod
+    def members(cls) -> dict[str, type[Self]]:
+        """All members of the family, name -> class."""
+        return dict(cls._members)
+
+    @classmethod
+    def named(cls, name: str, **hyperparameters: Any) -> Self:
+        """Build the member called `name`; an unknown one raises a ValueError with the known."""
+        if name not in cls._members:
+            close = difflib.get_close_matches(str(name), cls._members, n=1)
+            guess = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"Unknown {cls.family} {name!r}.{guess} Known: {', '.join(sorted(cls._members))}."
+            )
+        member: type[Self] = cls._members[name]
+        return member(**hyperparameters)
+
+    @classmethod
+    def resolve(cls, recipe: str | Self) -> Self:
+        """Return `recipe` itself, or the member it names."""
+        if isinstance(recipe, str):
+            return cls.named(recipe)
+        if isinstance(recipe, cls):
+            return recipe
+        article = "an" if cls.family[0] in "aeiou" else "a"
+        raise TypeError(
+            f"Expected the name of {article} {cls.family} or an instance of {cls.__name__}, "
+            f"got {recipe!r}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the recipe as plain data that JSON can hold; `from_dict` builds it again."""
+        names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        fields = {name: getattr(self, name) for name in names}
+        return {
+            "family": self._families()[-1].family,
+            "name": self.name,
+            **{k: v.to_dict() if isinstance(v, Named) else v for k, v in fields.items()},
+        }
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Any:
+        """Build a recipe from what `to_dict` returned; anything else raises a ValueError."""
+        try:
+            fields = {
+                # JSON knows no tuples, and a frozen recipe no lists.
+                k: Named.from_dict(v) if isinstance(v, dict) else _frozen(v)
+                for k, v in data.items()
+                if k not in ("family", "name")
+            }
+            return _FAMILIES[data["family"]].named(data["name"], **fields)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"This is no recipe: {json.dumps(data, default=repr)}.") from error
+
+    @classmethod
+    def _families(cls) -> list[type[Named]]:
+        """Return the families the class belongs to, the widest last: an activation is a layer."""
+        bases = [base for base in cls.__mro__ if issubclass(base, Named) and base is not Named]
+        return [base for base in bases if "_members" in vars(base)]
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _enroll(family_base: type[Named], cls: type[Named]) -> None:
+    members = family_base._members
+    taken = members.get(cls.name)
+    # A module that is run again makes the same class a second time.
+    if taken is not None and taken.__qualname__ != cls.__qualname__:
+        raise ValueError(
+            f"The {family_base.family} name {cls.name!r} is taken by {taken.__qualname__}."
+        )
+    members[cls.name] = cls

@@ -1,0 +1,408 @@
+"""Networks own numbers, workspaces own the room to compute in.
+
+A `Network` is a list of layer recipes and one flat parameter vector: weights first, biases after,
+so that a penalty on the weights is one slice and an optimizer is a few lines on one vector. Every
+``W`` and ``b`` is a reshaped view into it.
+
+A `Workspace` is what one worker needs for one block of rows. A fitted network can be used from
+many threads at once, because each opens a workspace of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import numpy as np
+
+from skscratch.core.functions import Array
+from skscratch.core.initializers import RandomSource
+from skscratch.core.layers import Frame, Layer
+from skscratch.core.named import Named
+
+FILE_FORMAT = "skscratch network 1"
+PREDICT_ROWS = 512
+# What reading a truncated, damaged or foreign archive can raise.
+NOT_OUR_FILE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class Stack:
+    """Layers bound to their parameters, from an input width to an output width."""
+
+    dtype: np.dtype[Any]
+    views: list[SimpleNamespace]
+
+    def __init__(self, layers: Sequence[Layer], n_in: int) -> None:
+        self.layers = tuple(layers)
+        widths = [n_in]
+        for layer in self.layers:
+            widths.append(layer.n_out(widths[-1]))
+        #: Widths between the layers, the input's first and the output's last.
+        self.widths = tuple(widths)
+        self.n_in, self.n_out = widths[0], widths[-1]
+
+    def forward(self, x: Array, ws: Workspace) -> Array:
+        """Pass rows through all layers; the result belongs to the workspace."""
+        frames = ws.frames(len(x))
+        frames[0].x = x
+        for layer, p, f in zip(self.layers, self.views, frames, strict=True):
+            layer.forward(p, f)
+        return frames[-1].y
+
+    def __call__(self, X: Array) -> Array:
+        """Compute the outputs of rows X, shape (n, n_in), as a new array of shape (n, n_out)."""
+        X = np.asarray(X, dtype=self.dtype)
+        if X.ndim != 2 or X.shape[1] != self.n_in:
+            raise ValueError(f"Expected an array of shape (n, {self.n_in}), got {X.shape}.")
+        out = np.empty((len(X), self.n_out), dtype=self.dtype)
+        ws = Workspace(self, min(PREDICT_ROWS, max(1, len(X))))
+        # exp overflows to inf where a saturated activation is exactly 0 or 1: that is no error.
+        with np.errstate(over="ignore"):
+            for start in range(0, len(X), PREDICT_ROWS):
+                out[start : start + PREDICT_ROWS] = self.forward(
+                    X[start : start + PREDICT_ROWS], ws
+                )
+        return out
+
+    def __repr__(self) -> str:
+        layers = ", ".join(map(repr, self.layers))
+        return f"{type(self).__name__}([{layers}], n_in={self.n_in}, dtype={self.dtype})"
+
+
+class Network(Stack):
+    """Layers and their parameters, in one flat vector.
+
+    `ties` maps the index of a dense layer to the index of an earlier one whose transposed ``W`` it
+    uses as its own; the flat vector then holds that weight once.
+
+    >>> from skscratch.core import Dense, Network, Sigmoid, Tanh
+    >>> network = Network([Dense(4), Tanh(), Dense(1), Sigmoid()], n_in=2)
+    >>> network.params.shape, network.n_weights
+    ((17,), 12)
+    """
+
+    params: Array
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        n_in: int,
+        dtype: Any = np.float64,
+        *,
+        rng: RandomSource | int | None = 0,
+        ties: dict[int, int] | None = None,
+    ) -> None:
+        if not layers:
+            raise ValueError("A network needs at least one layer.")
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Expected layers, got {layer!r}.")
+        super().__init__(layers, int(n_in))
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be float32 or float64, got {self.dtype}.")
+        self.ties = dict(ties or {})
+        self._lay_out()
+        self._bind(np.zeros(self.n_params, self.dtype))
+        if rng is not None:
+            self.initialize(np.random.default_rng(rng) if isinstance(rng, int) else rng)
+
+    def _lay_out(self) -> None:
+        """Give each parameter its place in the flat vector: the penalised first."""
+        entries = []
+        for i, (layer, n_in) in enumerate(zip(self.layers, self.widths, strict=False)):
+            for param in layer.params(n_in):
+                if i in self.ties and param.name == "W":
+                    self._check_tie(i, param.shape)
+                else:
+                    entries.append((i, param))
+        self._places: list[tuple[int, str, slice, tuple[int, ...]]] = []
+        start = 0
+        for penalised in (True, False):
+            for i, param in entries:
+                if param.penalised is penalised:
+                    stop = start + int(np.prod(param.shape))
+                    self._places.append((i, param.name, slice(start, stop), param.shape))
+                    start = stop
+            if penalised:
+                self.n_weights = start
+        self.n_params = start
+
+    def _check_tie(self, i: int, shape: tuple[int, ...]) -> None:
+        j = self.ties[i]
+        partner = {p.name: p.shape for p in self.layers[j].params(self.widths[j])}
+        if j >= i or partner.get("W") != shape[::-1]:
+            raise ValueError(
+                f"Layer {i} cannot share the weights of layer {j}: its own have shape {shape}, "
+                f"the other's {partner.get('W')}, and a tie goes to an earlier layer."
+            )
+
+    def _bind(self, params: Array) -> None:
+        # Once in a network's life: parts and workspaces keep the views that are made here.
+        self.params = params
+        self.views = self.lay_over(params)
+        for i, j in self.ties.items():
+            self.views[i].W = self.views[j].W.T
+
+    def lay_over(self, flat: Array) -> list[SimpleNamespace]:
+        """Return views of a flat vector in this network's layout, a namespace for each layer."""
+        views = [SimpleNamespace() for _ in self.layers]
+        for i, name, place, shape in self._places:
+            setattr(views[i], name, flat[place].reshape(shape))
+        return views
+
+    def initialize(self, rng: RandomSource) -> None:
+        """Draw all parameters anew, layer by layer, each by its own initializer."""
+        widths = self.widths
+        recipes = {
+            (i, p.name): p.initializer
+            for i, layer in enumerate(self.layers)
+            for p in layer.params(widths[i])
+        }
+        for i, name, place, shape in sorted(self._places, key=lambda entry: entry[0]):
+            recipes[i, name].fill(self.params[place].reshape(shape), widths[i], widths[i + 1], rng)
+
+    @property
+    def weights(self) -> Array:
+        """The part of the parameter vector that a penalty applies to (a view)."""
+        return self.params[: self.n_weights]
+
+    def workspace(
+        self, rows: int, *, train: bool = False, rng: np.random.Generator | None = None
+    ) -> Workspace:
+        """Open a workspace for up to `rows` rows at a time."""
+        return Workspace(self, rows, train=train, rng=rng)
+
+    def backward(self, ws: Workspace) -> None:
+        """Turn the last frame's ``dy`` into gradients, in the workspace's own vector."""
+        frames = ws.frames(ws.rows_in_use)
+        for i in reversed(ws.trained_layers):
+            self.layers[i].backward(self.views[i], ws.grad_views[i], frames[i])
+        for i, j in self.ties.items():
+            ws.grad_views[j].W += ws.grad_views[i].W.T
+
+    def part(self, start: int, stop: int | None = None, then: Sequence[Layer] = ()) -> Part:
+        """Return layers `start` to `stop` as a network that shares these parameters."""
+        return Part(self, start, len(self.layers) if stop is None else stop, then)
+
+    def copy(self) -> Network:
+        """Return a network with the same layers and its own copy of the parameters."""
+        twin = Network(self.layers, self.n_in, self.dtype, rng=None, ties=self.ties)
+        twin.params[:] = self.params
+        return twin
+
+    # Copying or pickling the views would tear them off the vector: keep recipes and vector only.
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "layers": self.layers,
+            "n_in": self.n_in,
+            "dtype": self.dtype.str,
+            "ties": self.ties,
+            "params": self.params,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__init__(state["layers"], state["n_in"])
+        self.ties = state["ties"]
+        self.dtype = np.dtype(state["dtype"])
+        self._lay_out()
+        self._bind(state["params"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the architecture as plain data that JSON can hold."""
+        return {
+            "format": FILE_FORMAT,
+            "layers": [layer.to_dict() for layer in self.layers],
+            "n_in": self.n_in,
+            "dtype": self.dtype.name,
+            "ties": {str(i): j for i, j in self.ties.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], params: Array) -> Self:
+        """Build a network from what `to_dict` returned and a parameter vector, which is copied."""
+        if not isinstance(data, dict) or data.get("format") != FILE_FORMAT:
+            raise ValueError(f"This does not describe a network ({FILE_FORMAT!r}).")
+        try:
+            layers = [Named.from_dict(layer) for layer in data["layers"]]
+            ties = {int(i): j for i, j in data["ties"].items()}
+            network = cls(layers, data["n_in"], data["dtype"], rng=None, ties=ties)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"The description of the network is damaged: {error!r}.") from error
+        if params.dtype != network.dtype or params.shape != network.params.shape:
+            raise ValueError(
+                f"The network has {network.n_params} parameters of type {network.dtype}, "
+                f"the file {params.shape} of type {params.dtype}."
+            )
+        network.params[:] = params
+        return network
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write architecture and parameters to `file`, as ``.npz`` without any pickle."""
+        description = np.array(json.dumps(self.to_dict()))
+        # An open file keeps NumPy from adding ".npz" to the name that the caller chose.
+        with Path(file).open("wb") as stream:
+            np.savez(stream, network=description, params=self.params)
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str]) -> Self:
+        """Read a network that `save` wrote; any other file raises a ValueError that names it."""
+        try:
+            # NumPy leaves a file open that it cannot read, so we open it.
+            with Path(file).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                description = json.loads(str(arrays["network"]))
+                return cls.from_dict(description, arrays["params"])
+        except NOT_OUR_FILE as error:
+            raise ValueError(
+                f"{os.fspath(file)!r} is not a network saved by Network.save: {error}"
+            ) from error
+
+
+class Part(Stack):
+    """Some consecutive layers of a network, sharing its parameters.
+
+    `then` are further layers without parameters, behind the network's own: a loss's inverse link,
+    for one, so that a decoder that is trained on raw outputs still returns what the data look like.
+    """
+
+    def __init__(self, network: Network, start: int, stop: int, then: Sequence[Layer] = ()) -> None:
+        self.network, self.start, self.stop = network, start, stop
+        self.then = tuple(then)
+        super().__init__(network.layers[start:stop] + self.then, network.widths[start])
+        self.dtype = network.dtype
+        self.views = network.views[start:stop] + [SimpleNamespace() for _ in self.then]
+
+    # A pickled part brings its network along; in one pickle they stay together.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Part, (self.network, self.start, self.stop, self.then)
+
+
+class Workspace:
+    """Everything one worker needs for blocks of up to `rows` rows, allocated once.
+
+    With ``train=True`` it also holds the gradients: of the outputs layer by layer, and of the
+    parameters as one flat vector `grad` in the network's layout.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        rows: int,
+        *,
+        train: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.stack, self.rows, self.train, self.rng = stack, rows, train, rng
+        #: Layers that add to the loss themselves.
+        self.penalised_layers = [i for i, la in enumerate(stack.layers) if la.adds_penalty]
+        self._frames: dict[int, list[Frame]] = {}
+        self._pool: dict[Any, Array] = {}
+        self.rows_in_use = 0
+        self.trained_layers: range = range(0)
+        if train:
+            self._prepare_gradients()
+
+    def _prepare_gradients(self) -> None:
+        network = self.stack
+        assert isinstance(network, Network), "only a whole network can be trained"
+        self.grad = np.zeros_like(network.params)
+        self.grad_views = network.lay_over(self.grad)
+        for i in network.ties:
+            self.grad_views[i].W = np.zeros(network.views[i].W.shape, network.dtype)
+        # What stands before the first parameters needs no gradient at all.
+        with_params = [i for i, view in enumerate(network.views) if vars(view)]
+        first = min(with_params, default=len(network.layers))
+        self.trained_layers = range(first, len(network.layers))
+
+    def frames(self, rows: int) -> list[Frame]:
+        """Return the frames of all layers for exactly that many rows."""
+        frames = self._frames.get(rows)
+        if frames is None:
+            frames = self._frames[rows] = self._lay_out(rows)
+        self.rows_in_use = rows
+        return frames
+
+    def buffer(self, key: Any, rows: int, width: int) -> Array:
+        """Return the first `rows` rows of the array kept under `key`, made on first use."""
+        some = self._pool.get((key, rows))
+        if some is None:
+            whole = self._pool.get((key, self.rows))
+            if whole is None:
+                whole = np.empty((self.rows, width), self.stack.dtype)
+                self._pool[key, self.rows] = whole
+            some = self._pool[key, rows] = whole[:rows]
+        return some
+
+    def _lay_out(self, rows: int) -> list[Frame]:
+        if rows > self.rows:
+            raise ValueError(f"This workspace holds {self.rows} rows, not {rows}.")
+        stack, widths = self.stack, self.stack.widths
+        ones = np.ones(rows, stack.dtype)
+        column = self.buffer("column", rows, 1)
+        empty = np.empty((rows, 0), stack.dtype)
+        frames: list[Frame] = []
+        x = empty
+        for i, layer in enumerate(stack.layers):
+            width = widths[i + 1]
+            y = x if self._may_overwrite(i) else self.buffer(("y", i), rows, width)
+            frames.append(
+                Frame(
+                    x=x,
+                    y=y,
+                    dy=empty,
+                    dx=None,
+                    column=column,
+                    ones=ones,
+                    scratch=tuple(
+                        self.buffer(("scratch", k, width), rows, width)
+                        for k in range(layer.n_scratch)
+                    ),
+                    kept=tuple(
+                        self.buffer(("kept", i, k), rows, width) for k in range(layer.n_kept)
+                    ),
+                    train=self.train,
+                    rng=self.rng,
+                )
+            )
+            x = y
+        if self.train:
+            self._lay_out_gradients(frames, rows, widths)
+        return frames
+
+    def _may_overwrite(self, i: int) -> bool:
+        """Tell whether layer i may write its output over its input.
+
+        Never the user's own rows; and in training nothing that a backward still reads.
+        """
+        layer, before = self.stack.layers[i], self.stack.layers[i - 1]
+        if i == 0 or not layer.in_place:
+            return False
+        return not self.train or ("x" not in layer.reads and "y" not in before.reads)
+
+    def _lay_out_gradients(self, frames: list[Frame], rows: int, widths: Sequence[int]) -> None:
+        dy = self.buffer(("dy", len(frames)), rows, widths[-1])
+        for i in reversed(self.trained_layers):
+            frame, layer = frames[i], self.stack.layers[i]
+            frame.dy = dy
+            if i > self.trained_layers.start:
+                dy = dy if layer.in_place else self.buffer(("dy", i), rows, widths[i])
+                frame.dx = dy

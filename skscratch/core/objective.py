@@ -1,0 +1,136 @@
+"""One objective joins network, loss and penalty.
+
+    (scale · Σ weight_i loss_i  +  penalty) / Σ weight_i
+
+Mini-batch training, L-BFGS and the gradient check all call it, so they cannot disagree. It is the
+only place that divides by the sum of the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skscratch.core.functions import Array
+from skscratch.core.losses import Loss, LossBuffers
+from skscratch.core.network import Network, Workspace
+
+PENALTY_BLOCK = 1 << 15
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """What training makes small.
+
+    Parameters
+    ----------
+    network : Network
+        The network whose parameters are trained.
+    loss : Loss
+        Summed over the outputs of a row.
+    l2 : float, default=0.0
+        The penalty ``l2 / 2 · ‖weights‖²``; biases are free.
+    scale : float, default=1.0
+        A constant factor on the loss: ``1 / network.n_out`` makes it a mean over the outputs.
+    share_l2 : bool, default=True
+        Divide the penalty by the sum of the weights of the rows at hand, as scikit-learn's
+        networks do with ``alpha``. If False it counts in full for every batch.
+    """
+
+    network: Network
+    loss: Loss
+    l2: float = 0.0
+    scale: float = 1.0
+    share_l2: bool = True
+
+    def value_and_grad(
+        self,
+        X: Array,
+        target: Array,
+        ws: Workspace,
+        weight: Array | None = None,
+        total: float | None = None,
+    ) -> float:
+        """Return the objective on some rows; its gradient is then in ``ws.grad``.
+
+        `weight` has shape (n, 1), or (n, n_out) where outputs of a row weigh differently; `total`
+        is what to divide by, by default its sum.
+        """
+        total = self.total(len(X), weight) if total is None else total
+        value = self.data_term(X, target, ws, weight, total)
+        if self.l2:
+            self.add_penalty_grad(ws.grad, slice(0, self.network.n_weights), total)
+        return value + self.penalty(total)
+
+    @staticmethod
+    def total(n: int, weight: Array | None) -> float:
+        """Sum of the weights of n rows, each 1 where none are given."""
+        return float(n) if weight is None else float(weight.sum(dtype=np.float64))
+
+    def data_term(
+        self, X: Array, target: Array, ws: Workspace, weight: Array | None, total: float
+    ) -> float:
+        """Return the loss without the penalty, and leave its gradient in ``ws.grad``.
+
+        It adds up over disjoint rows as long as `total` is that of all of them.
+        """
+        scale = self._row_scale(ws, len(X), weight, self.scale / total)
+        raw = self.network.forward(X, ws)
+        frames = ws.frames(len(X))
+        buffers = self._buffers(ws, len(X), frames[-1].dy)
+        value = self.loss.value_and_grad(raw, target, scale, buffers)
+        for i in ws.penalised_layers:
+            frames[i].scale = self._row_scale(ws, len(X), weight, 1 / total)
+            value += self.network.layers[i].penalty(frames[i])
+        self.network.backward(ws)
+        return value
+
+    def value(
+        self, X: Array, target: Array, ws: Workspace, weight: Array | None, total: float
+    ) -> float:
+        """Return the loss without any penalty and without a gradient."""
+        scale = self._row_scale(ws, len(X), weight, self.scale / total)
+        raw = self.network.forward(X, ws)
+        buffers = self._buffers(ws, len(X), ws.buffer("loss grad", len(X), self.network.n_out))
+        return self.loss.value_and_grad(raw, target, scale, buffers)
+
+    @staticmethod
+    def _row_scale(ws: Workspace, rows: int, weight: Array | None, factor: float) -> Array | float:
+        if weight is None:
+            return factor
+        scale = ws.buffer("row scale", rows, weight.shape[1])
+        np.multiply(weight, factor, out=scale)
+        return scale
+
+    def _buffers(self, ws: Workspace, rows: int, grad: Array) -> LossBuffers:
+        width = self.network.n_out
+        return LossBuffers(
+            grad=grad,
+            value=ws.buffer("loss value", rows, width),
+            scratch=ws.buffer("loss scratch", rows, width),
+            column=ws.buffer("column", rows, 1),
+        )
+
+    def penalty(self, total: float) -> float:
+        """Return the penalty for a batch whose weights sum to `total`."""
+        if not self.l2:
+            return 0.0
+        weights = self.network.weights
+        return 0.5 * self._l2_of(total) * float(np.dot(weights, weights))
+
+    def add_penalty_grad(
+        self, grad: Array, place: slice, total: float, scratch: Array | None = None
+    ) -> None:
+        """Add the penalty's gradient for one slice of the weights to `grad`, that slice's own."""
+        factor = self._l2_of(total)
+        weights = self.network.params[place]
+        if scratch is None:
+            scratch = np.empty(min(PENALTY_BLOCK, len(weights)), weights.dtype)
+        for start in range(0, len(weights), len(scratch)):
+            some = weights[start : start + len(scratch)]
+            product = np.multiply(some, factor, out=scratch[: len(some)])
+            grad[start : start + len(some)] += product
+
+    def _l2_of(self, total: float) -> float:
+        return self.l2 / total if self.share_l2 else self.l2

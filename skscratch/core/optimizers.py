@@ -1,0 +1,161 @@
+"""Optimizers: recipes on flat vectors.
+
+An optimizer knows nothing of layers, schedules or stopping. It changes a stretch of the parameter
+vector, given the same stretch of the gradient and of the vectors it keeps (`slots`). Everything is
+element-wise, so the vector may be cut into blocks anywhere without changing a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from skscratch.core.functions import Array
+from skscratch.core.named import Named
+
+# A moment that receives no gradient any more decays towards denormal numbers, which are some fifty
+# times slower. Below TINY it cannot matter; 0.9**128 is 1e-6, so nothing gets from TINY into the
+# denormal range (1e-38 in float32) between two flushes.
+TINY = 1e-28
+FLUSH_EVERY = 128
+
+
+@dataclass
+class OptimizerState:
+    """How many steps were taken, and the optimizer's parameter-sized vectors."""
+
+    t: int
+    slots: tuple[Array, ...]
+    scratch: Array = field(repr=False)
+
+
+class Optimizer(Named, family="optimizer"):
+    """How a gradient becomes a change of the parameters."""
+
+    n_slots: ClassVar[int] = 0
+
+    def start(self, params: Array) -> OptimizerState:
+        """Make the state for training `params`."""
+        slots = tuple(np.zeros_like(params) for _ in range(self.n_slots))
+        return OptimizerState(0, slots, np.empty_like(params))
+
+    def step(self, params: Array, grads: Array, lr: float, state: OptimizerState) -> None:
+        """Change all of `params` in place; `grads` is used up."""
+        state.t += 1
+        self.update(params, grads, state.slots, state.scratch, lr, state.t)
+
+    def update(
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+    ) -> None:
+        """Take step number `t` on one block of parameters. `g` and `scratch` may be overwritten."""
+        raise NotImplementedError
+
+    def flush(self, slots: Sequence[Array], scratch: Array, t: int) -> None:
+        """Set what is about to become denormal to 0, every so many steps."""
+        if t % FLUSH_EVERY == 0:
+            for slot in slots:
+                np.abs(slot, out=scratch)
+                np.greater(scratch, TINY, out=scratch)
+                slot *= scratch
+
+
+class SGD(Optimizer, name="sgd"):
+    """v ← μ v - lr g;  w ← w + v, or w ← w + μ v - lr g (Nesterov; Sutskever et al., 2013)."""
+
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    n_slots: ClassVar[int] = 1
+
+    def start(self, params: Array) -> OptimizerState:
+        if self.momentum:
+            return super().start(params)
+        return OptimizerState(0, (), np.empty_like(params))
+
+    def update(
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+    ) -> None:
+        g *= lr
+        if not self.momentum:
+            w -= g
+            return
+        (v,) = slots
+        v *= self.momentum
+        v -= g
+        if self.nesterov:
+            np.multiply(v, self.momentum, out=scratch)
+            w += scratch
+            w -= g
+        else:
+            w += v
+        self.flush(slots, scratch, t)
+
+
+class RMSprop(Optimizer, name="rmsprop"):
+    """v ← ρ v + (1 - ρ) g²;  w ← w - lr g / (√v + ε) (Tieleman & Hinton, 2012)."""
+
+    rho: float = 0.9
+    epsilon: float = 1e-7
+
+    n_slots: ClassVar[int] = 1
+
+    def update(
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+    ) -> None:
+        (v,) = slots
+        v *= self.rho
+        np.multiply(g, g, out=scratch)
+        scratch *= 1 - self.rho
+        v += scratch
+        np.sqrt(v, out=scratch)
+        scratch += self.epsilon
+        g /= scratch
+        g *= lr
+        w -= g
+        self.flush(slots, scratch, t)
+
+
+class Adam(Optimizer, name="adam"):
+    """m ← β₁ m + (1 - β₁) g;  v ← β₂ v + (1 - β₂) g²;  w ← w - lr' m / (√v + ε).
+
+    lr' = lr √(1 - β₂ᵗ) / (1 - β₁ᵗ) (Kingma & Ba, 2015, the efficient form of section 2).
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    n_slots: ClassVar[int] = 2
+
+    def update(
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+    ) -> None:
+        m, v = slots
+        m *= self.beta_1
+        np.multiply(g, 1 - self.beta_1, out=scratch)
+        m += scratch
+        v *= self.beta_2
+        np.multiply(g, g, out=scratch)
+        scratch *= 1 - self.beta_2
+        v += scratch
+        np.sqrt(v, out=scratch)
+        scratch += self.epsilon
+        np.divide(m, scratch, out=scratch)
+        scratch *= lr * (1 - self.beta_2**t) ** 0.5 / (1 - self.beta_1**t)
+        w -= scratch
+        self.flush(slots, scratch, t)
+
+
+class AdamW(Adam, name="adamw"):
+    """Adam, and w ← w - lr · decay · w for every parameter (Loshchilov & Hutter, 2019)."""
+
+    weight_decay: float = 0.004
+
+    def update(
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+    ) -> None:
+        w *= 1 - lr * self.weight_decay
+        super().update(w, g, slots, scratch, lr, t)

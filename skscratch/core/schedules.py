@@ -1,0 +1,88 @@
+"""Learning-rate schedules: pure functions of how far training has come."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from skscratch.core.named import Named
+
+
+@dataclass
+class Clock:
+    """How far training has come: what a schedule may look at, and what resuming needs."""
+
+    step: int = 0
+    n_steps: int = 1
+    epoch: int = 0
+    samples: int = 0
+    plateaus: int = 0
+
+
+class Schedule(Named, family="schedule"):
+    """The learning rate of each step; `initial` is the number that users call the learning rate."""
+
+    initial: float = 1e-3
+
+    def rate(self, clock: Clock) -> float:
+        """Return the learning rate at that time."""
+        raise NotImplementedError
+
+    def lowers_on_plateau(self, clock: Clock) -> bool:
+        """Tell whether a plateau lowers the rate, so that training goes on instead of stopping."""
+        return False
+
+
+class Constant(Schedule, name="constant"):
+    """initial."""
+
+    def rate(self, clock: Clock) -> float:
+        return self.initial
+
+
+class InverseScaling(Schedule, name="invscaling"):
+    """initial / (1 + s)^power, s the rows seen up to the last whole epoch, counted in units.
+
+    The first epoch has the initial rate, whatever was seen before.
+    """
+
+    power: float = 0.5
+    unit: float = 1.0
+
+    def rate(self, clock: Clock) -> float:
+        seen = clock.samples if clock.epoch else 0
+        return float(self.initial / (1 + seen / self.unit) ** self.power)
+
+
+class Adaptive(Schedule, name="adaptive"):
+    """initial / factor^plateaus: lowered each time the loss stops falling, until below `least`."""
+
+    factor: float = 5.0
+    least: float = 1e-6
+
+    def rate(self, clock: Clock) -> float:
+        return self.initial / self.factor**clock.plateaus
+
+    def lowers_on_plateau(self, clock: Clock) -> bool:
+        return self.rate(clock) > self.least
+
+
+class Cosine(Schedule, name="cosine"):
+    """From initial down to 0 along half a cosine (Loshchilov & Hutter, 2017, without restarts)."""
+
+    def rate(self, clock: Clock) -> float:
+        done = min(1.0, clock.step / clock.n_steps)
+        return self.initial * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class OneCycle(Schedule, name="one_cycle"):
+    """A straight rise to initial, then half a cosine down to 0 (after Smith & Topin, 2018)."""
+
+    warm_up: float = 0.1
+
+    def rate(self, clock: Clock) -> float:
+        rise = max(1.0, self.warm_up * clock.n_steps)
+        if clock.step < rise:
+            return self.initial * (clock.step + 1) / (rise + 1)
+        done = min(1.0, (clock.step - rise) / max(1.0, clock.n_steps - rise))
+        return self.initial * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,179 @@
+"""Splitting work over a few threads, without changing a bit of the result.
+
+A batch is cut into shards by a rule that looks at sizes only, never at how many threads there are.
+Each shard is computed with single-threaded BLAS. Splitting rows beats threads inside BLAS, because
+the element-wise work runs in parallel too: NumPy releases the interpreter lock in both.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from threadpoolctl import ThreadpoolController
+
+from skscratch.core.functions import Array
+from skscratch.core.network import PREDICT_ROWS, Stack, Workspace
+
+SHARD_ROWS = 128
+MOST_SHARDS = 8
+# Handing a shard to a thread and back costs some 50 µs: below this many multiplications (rows
+# times parameters) the calling thread is sooner done alone.
+SMALL_WORK = 1 << 22
+
+Job = Callable[[], None]
+
+
+def shards(rows: int, n_params: int) -> list[slice]:
+    """Cut a batch into shards, by its size and that of the network alone."""
+    if rows * n_params < SMALL_WORK:
+        return [slice(0, rows)]
+    n = max(1, min(MOST_SHARDS, max(2, rows // SHARD_ROWS), rows // 8))
+    return [slice(k * rows // n, (k + 1) * rows // n) for k in range(n)]
+
+
+class SingleThreadedBLAS:
+    """While entered, anywhere and any number of times, BLAS computes on the calling thread.
+
+    The limit belongs to the whole process. It is counted, so that the first of several fits that
+    overlap cannot lift it while another still runs.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._limit: Any = None
+        self._found: ThreadpoolController | None = None
+
+    def _controller(self) -> ThreadpoolController:
+        # Looking through all loaded libraries takes milliseconds: once is enough.
+        if self._found is None:
+            self._found = ThreadpoolController()
+        return self._found
+
+    def threads_allowed(self) -> int:
+        """Return how many threads BLAS may use at this moment."""
+        libraries = [lib for lib in self._controller().info() if lib["user_api"] == "blas"]
+        return min((int(lib["num_threads"]) for lib in libraries), default=1)
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            if self._depth == 0:
+                self._limit = self._controller().limit(limits=1, user_api="blas")
+            self._depth += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._limit.restore_original_limits()
+
+
+single_threaded_blas = SingleThreadedBLAS()
+
+
+class Workers:
+    """A few threads that wait for work, the calling one among them; open it with ``with``.
+
+    >>> with Workers(2) as workers:
+    ...     done = [0, 0, 0]
+    ...     workers.run([lambda k=k: done.__setitem__(k, k + 1) for k in range(3)])
+    >>> done
+    [1, 2, 3]
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = max(1, n_threads)
+        self._jobs: Sequence[Job] | None = ()
+        self._errors: list[BaseException] = []
+        # Bare locks: handing over takes a quarter of what events and queues need.
+        self._go = [threading.Lock() for _ in range(self.n_threads - 1)]
+        self._done = [threading.Lock() for _ in range(self.n_threads - 1)]
+
+    def __enter__(self) -> Self:
+        single_threaded_blas.__enter__()
+        for k, (go, done) in enumerate(zip(self._go, self._done, strict=True)):
+            go.acquire()
+            done.acquire()
+            # The copied context brings NumPy's error state along.
+            target = contextvars.copy_context().run
+            threading.Thread(target=target, args=(self._serve, k), daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._jobs = None
+        for go in self._go:
+            go.release()
+        single_threaded_blas.__exit__(*exception)
+
+    def _serve(self, k: int) -> None:
+        while True:
+            self._go[k].acquire()
+            if self._jobs is None:
+                return
+            try:
+                self._run_every(k + 1, self._jobs)
+            except BaseException as error:  # noqa: BLE001  the caller raises it
+                self._errors.append(error)
+            self._done[k].release()
+
+    def _run_every(self, first: int, jobs: Sequence[Job]) -> None:
+        for job in jobs[first :: self.n_threads]:
+            job()
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run all jobs and wait for them; job k always goes to thread k modulo their number."""
+        helpers = min(self.n_threads, len(jobs)) - 1
+        if helpers < 1:
+            for job in jobs:
+                job()
+            return
+        self._jobs = jobs
+        for go in self._go[:helpers]:
+            go.release()
+        try:
+            self._run_every(0, jobs)
+        finally:
+            for done in self._done[:helpers]:
+                done.acquire()
+        if self._errors:
+            error, self._errors = self._errors[0], []
+            raise error
+
+
+def predict(
+    stack: Stack,
+    n_rows: int,
+    take: Callable[[slice, Array], Array],
+    write: Callable[[slice, Array], None],
+    n_threads: int = 1,
+    block_rows: int = PREDICT_ROWS,
+) -> None:
+    """Pass rows through a network, block by block, on several threads.
+
+    `take` returns the rows of a slice (it may use the given buffer), `write` receives the outputs.
+    Memory is bounded by the blocks; their cut looks at nothing but the numbers of rows.
+    """
+    blocks = [
+        slice(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)
+    ]
+    n_threads = min(n_threads, len(blocks))
+
+    def job(mine: Sequence[slice]) -> None:
+        ws = Workspace(stack, min(block_rows, n_rows))
+        for block in mine:
+            room = ws.buffer("rows", block.stop - block.start, stack.n_in)
+            write(block, stack.forward(take(block, room), ws))
+
+    with Workers(n_threads) as workers:
+        workers.run([partial(job, blocks[k::n_threads]) for k in range(n_threads)])

@@ -1,0 +1,475 @@
+"""What all network estimators share: validate, build, train, keep.
+
+A subclass says how its data are checked, which layers it has and what its objective is. The
+parameters of training, resuming, early stopping, callbacks and threads are handled here, once.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from skscratch.core.functions import Array
+from skscratch.core.layers import Layer
+from skscratch.core.losses import Loss
+from skscratch.core.network import PREDICT_ROWS, Network, Stack
+from skscratch.core.objective import Objective
+from skscratch.core.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from skscratch.core.schedules import (
+    Adaptive,
+    Constant,
+    Cosine,
+    InverseScaling,
+    OneCycle,
+    Schedule,
+)
+from skscratch.core.training import (
+    Patience,
+    Rows,
+    SomeRows,
+    TrainingRun,
+    TrainingState,
+    evaluate,
+    start,
+    train,
+)
+from skscratch.core.workers import predict
+from skscratch.estimators._sklearn import (
+    CallbackSupportMixin,
+    FitTasks,
+    Interval,
+    Options,
+    RandomDraws,
+    as_rows,
+    check_rows,
+    network_dtype,
+    thread_count,
+)
+
+SOLVERS: dict[str, Callable[[Any], Optimizer]] = {
+    "sgd": lambda e: SGD(e.momentum, e.nesterovs_momentum),
+    "adam": lambda e: Adam(e.beta_1, e.beta_2, e.epsilon),
+    "rmsprop": lambda e: RMSprop(epsilon=e.epsilon),
+    "adamw": lambda e: AdamW(e.beta_1, e.beta_2, e.epsilon, e.alpha),
+}
+
+SCHEDULES: dict[str, Callable[[Any], Schedule]] = {
+    "constant": lambda e: Constant(e.learning_rate_init),
+    "invscaling": lambda e: InverseScaling(e.learning_rate_init, e.power_t),
+    "adaptive": lambda e: Adaptive(e.learning_rate_init),
+    "cosine": lambda e: Cosine(e.learning_rate_init),
+    "one_cycle": lambda e: OneCycle(e.learning_rate_init),
+}
+
+
+@dataclass
+class FitData:
+    """Validated data in the two forms that fitting needs: as the user sees them, and as rows.
+
+    `encoded` is what the network is to put out; None stands for X itself. `chosen` are the numbers
+    of the rows of X that are meant, where not all are.
+    """
+
+    X: Any
+    y: Any
+    weight: Array | None
+    encoded: Array | None
+    chosen: Array | None = None
+
+    def __post_init__(self) -> None:
+        self.rows: Rows = as_rows(self.X)
+        if self.chosen is not None:
+            self.rows = SomeRows(self.rows, self.chosen)
+        self.target: Rows = self.rows if self.encoded is None else as_rows(self.encoded)
+
+    def own_rows(self) -> Any:
+        """Return the rows of X that are meant, as the user would see them."""
+        return self.X if self.chosen is None else self.X[self.chosen]
+
+    def some(self, rows: Array) -> FitData:
+        """Return some of the rows, without a copy of X."""
+        columns = (self.y, self.weight, self.encoded)
+        y, weight, encoded = (None if c is None else c[rows] for c in columns)
+        return FitData(self.X, y, weight, encoded, rows)
+
+
+class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
+    """Base of the estimators that train a network."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "n_jobs": [Integral, None],
+    }
+
+    network_: Network
+    _training_state: TrainingState | None
+    _trained_by: Optimizer
+    _fitted_loss: Loss
+    _best_was_judged_by: tuple[str, Any]
+
+    # What a subclass says of itself.
+
+    @abstractmethod
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
+    ) -> FitData:
+        """Validate and encode training data, or else validation data.
+
+        `reset` forgets what earlier data looked like: number and names of features.
+        """
+
+    @abstractmethod
+    def _layers(self, n_in: int) -> tuple[list[Layer], dict[int, int]]:
+        """Return the layers of the network, and which of them share weights."""
+
+    @abstractmethod
+    def _objective(self, network: Network) -> Objective:
+        """Return what training makes small."""
+
+    def _score_outputs(self, data: FitData, network: Network) -> float:
+        """Score a validation set for early stopping, higher is better."""
+        return -self._validation_loss(data, network)
+
+    def _stratify(self, data: FitData) -> Any:
+        """Return the labels by which the early-stopping split is stratified, or None."""
+        return None
+
+    def _make_optimizer(self) -> Optimizer:
+        return SOLVERS[self.solver](self)
+
+    def _schedule(self, *, endless: bool) -> Schedule:
+        schedule = SCHEDULES[self.learning_rate](self)
+        # Nobody knows how many calls of partial_fit will follow: a schedule that runs towards an
+        # end would have the network stop learning half-way.
+        if endless and isinstance(schedule, Cosine | OneCycle):
+            return Constant(self.learning_rate_init)
+        return schedule
+
+    def _patience(self) -> Patience | None:
+        return Patience(self.tol, self.n_iter_no_change)
+
+    def _l2(self) -> float:
+        # With 'adamw', alpha is the optimizer's.
+        return 0.0 if self.solver == "adamw" else self.alpha
+
+    def _max_norm(self) -> float | None:
+        return None
+
+    def _scoring(self) -> Any:
+        """Return what a validation set is judged by."""
+        return "loss"
+
+    def _rows_in_batch(self, n: int) -> int:
+        return min(200, n) if self.batch_size == "auto" else min(self.batch_size, n)
+
+    # The one way from data to a trained network.
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        validation: tuple[Any, Any, Any] | None = None,
+        *,
+        incremental: bool = False,
+    ) -> Any:
+        first = not hasattr(self, "network_") or not (self.warm_start or incremental)
+        data = self._check_data(X, y, sample_weight, reset=first, training=True)
+        rng = RandomDraws(self.random_state)
+        network = self._network(data, rng) if first else self._fitted_network()
+        held_out = self._held_out(validation)
+        if self.early_stopping and self.solver != "lbfgs" and held_out is None:
+            data, held_out = self._split(data, rng)
+        if held_out is not None and held_out.weight is not None and not held_out.weight.any():
+            raise ValueError("All validation rows have weight 0: nothing can be judged by them.")
+        if first:
+            self._start_history()
+        objective = self._objective(network)
+        self._fitted_loss = objective.loss
+        # Scores of different kinds cannot be compared.
+        judged_by = ("loss", None) if held_out is None else ("validation", self._scoring())
+        state = self._state(objective, rng, judged_by, first=first, incremental=incremental)
+        self._optimise(objective, data, held_out, state, incremental=incremental)
+        return self
+
+    def _network(self, data: FitData, rng: RandomDraws) -> Network:
+        n_in = data.rows.shape[1]
+        layers, ties = self._layers(n_in)
+        return Network(layers, n_in, network_dtype(data.X), rng=rng, ties=ties)
+
+    def _fitted_network(self) -> Network:
+        """Return a copy of the network to go on with, if the parameters still describe it."""
+        network = self.network_.copy()
+        layers, ties = self._layers(network.n_in)
+        same_loss = self._objective(network).loss == self._fitted_loss
+        if tuple(layers) != network.layers or ties != network.ties or not same_loss:
+            raise ValueError(
+                "Parameters that shape the network or its loss were changed since it was fitted, "
+                "so it cannot be trained further. Set them back, or call fit with warm_start=False."
+            )
+        return network
+
+    def _held_out(self, validation: tuple[Any, Any, Any] | None) -> FitData | None:
+        X_val, *others = validation or (None,)
+        if X_val is None:
+            if any(other is not None for other in others):
+                raise ValueError("y_val and sample_weight_val need X_val, which is missing.")
+            return None
+        return self._check_data(X_val, *others, reset=False, training=False)
+
+    def _split(self, data: FitData, rng: RandomDraws) -> tuple[FitData, FitData]:
+        """Hold out a part of the training data for early stopping."""
+        n = data.rows.shape[0]
+        labels = self._stratify(data)
+        # At least two rows; and one of each class, where classes are held out in proportion.
+        n_classes = 0 if labels is None else len(np.unique(labels))
+        n_held = max(2, n_classes, int(np.ceil(self.validation_fraction * n)))
+        if n - n_held < 1:
+            raise ValueError(
+                f"The validation set is too small: early_stopping=True holds out at least two rows "
+                f"for it, which leaves none of n_samples={n} to train on."
+            )
+        train_rows, held_rows = train_test_split(
+            np.arange(n), test_size=n_held, random_state=rng.state, stratify=labels
+        )
+        return data.some(train_rows), data.some(held_rows)
+
+    def _start_history(self) -> None:
+        self.t_ = 0
+        self.loss_curve_: list[float] = []
+        self.validation_loss_curve_: list[float] | None = None
+        self._training_state = None
+
+    def _state(
+        self,
+        objective: Objective,
+        rng: RandomDraws,
+        judged_by: tuple[str, Any],
+        *,
+        first: bool,
+        incremental: bool,
+    ) -> TrainingState:
+        optimizer = self._make_optimizer()
+        before = None if first else self._training_state
+        same_judge = before is not None and self._best_was_judged_by == judged_by
+        if before is not None and incremental and self._trained_by == optimizer:
+            state = copy.deepcopy(before)
+        else:
+            state = start(objective, optimizer, rng)
+            if before is not None:
+                state.clock.samples = before.clock.samples
+            if before is not None and same_judge:
+                state.best, state.n_stale = before.best, before.n_stale
+                state.best_params = copy.deepcopy(before.best_params)
+        if not same_judge:
+            state.best, state.n_stale, state.best_params = -np.inf, 0, None
+        self._trained_by, self._best_was_judged_by = optimizer, judged_by
+        return state
+
+    def _optimise(
+        self,
+        objective: Objective,
+        data: FitData,
+        held_out: FitData | None,
+        state: TrainingState,
+        *,
+        incremental: bool,
+    ) -> None:
+        """Train by mini-batches, and keep what came of it."""
+        network, n = objective.network, data.rows.shape[0]
+        batch_size = self._rows_in_batch(n)
+        max_epochs = 1 if incremental else self.max_iter
+        state.clock.n_steps = max_epochs * -(-n // batch_size)
+        epochs = _Epochs(self, network, data, held_out, max_epochs)
+        run = train(
+            objective,
+            data.rows,
+            data.target,
+            optimizer=self._trained_by,
+            schedule=self._schedule(endless=incremental),
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            weight=data.weight,
+            shuffle=self.shuffle,
+            validate=epochs.validate if held_out is not None else None,
+            keep_best=held_out is not None,
+            max_norm=self._max_norm(),
+            patience=self._patience(),
+            before_epoch=epochs.before,
+            on_epoch=epochs.after,
+            n_threads=thread_count(self.n_jobs),
+            state=state,
+        )
+        self.__dict__.update(epochs.attributes(), network_=network, _training_state=state)
+        self.t_ += n * run.n_epochs
+        epochs.tasks.finish()
+        if run.stopped == "diverged":
+            warnings.warn(
+                f"Training diverged in epoch {run.n_epochs}: the loss is not finite. The "
+                "parameters of the best epoch before are kept. Scale the data (StandardScaler, "
+                "MinMaxScaler), or choose a smaller learning_rate_init.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        self._after_training(run, data)
+
+    def _after_training(self, run: TrainingRun, data: FitData) -> None:
+        """Set the further fitted attributes of an estimator."""
+
+    def _validation_loss(self, data: FitData, network: Network) -> float:
+        return evaluate(
+            self._objective(network),
+            data.rows,
+            data.target,
+            data.weight,
+            n_threads=thread_count(self.n_jobs),
+        )
+
+    def _outputs(
+        self, stack: Stack, X: Any, rows_to: Callable[[Array], Array] | None = None
+    ) -> Array:
+        """Return the outputs of a network for validated rows, block by block.
+
+        `rows_to` is applied to each block of outputs, such as a loss's inverse link.
+        """
+        rows = as_rows(X)
+        n = rows.shape[0]
+        link = rows_to or (lambda outputs: outputs)
+        width = link(np.zeros((1, stack.n_out), stack.dtype)).shape[1]
+        out = np.empty((n, width), stack.dtype)
+        with np.errstate(over="ignore"):
+            predict(
+                stack,
+                n,
+                rows.take,
+                lambda block, outputs: np.copyto(out[block], link(outputs)),
+                n_threads := thread_count(self.n_jobs),
+                _block_rows(stack, n_threads),
+            )
+        return out
+
+    def _check_new(self, X: Any) -> Any:
+        """Validate rows to predict for."""
+        return check_rows(self, X, reset=False)
+
+    # A network's weights, as scikit-learn shows them.
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """Weight matrices of the dense layers, views of shape (n_in, n_out)."""
+        return [view.W for view in self.network_.views if hasattr(view, "W")]
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """Bias vectors of the dense layers, views of shape (n_out,)."""
+        return [view.b for view in self.network_.views if hasattr(view, "b")]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class _Epochs:
+    """What happens between the epochs of one fit: validation, history, printing, callbacks."""
+
+    def __init__(
+        self,
+        estimator: NetworkEstimator,
+        network: Network,
+        data: FitData,
+        held_out: FitData | None,
+        max_epochs: int,
+    ) -> None:
+        self.estimator, self.network, self.held_out = estimator, network, held_out
+        self.losses = list(estimator.loss_curve_)
+        self.held_out_losses = list(estimator.validation_loss_curve_ or [])
+        self.scores: list[float] = []
+        self.n_iter = 0
+        metadata = None if data.weight is None else {"sample_weight": data.weight}
+        self.tasks = FitTasks(
+            estimator,
+            max_epochs,
+            "epoch",
+            {"X": data.own_rows, "y": data.y, "metadata": metadata},
+            lambda: {**self.attributes(), "network_": network.copy()},
+        )
+
+    def validate(self) -> float:
+        assert self.held_out is not None
+        self.held_out_losses.append(self.estimator._validation_loss(self.held_out, self.network))
+        return self.estimator._score_outputs(self.held_out, self.network)
+
+    def before(self) -> None:
+        self.tasks.begin()
+
+    def after(self, run: TrainingRun) -> bool:
+        self.losses.append(run.losses[-1])
+        self.n_iter = run.n_epochs
+        self.scores = run.scores
+        if self.estimator.verbose:
+            print(f"Iteration {self.n_iter}, loss = {self.losses[-1]:.8f}")
+            if run.scores:
+                print(f"Validation score: {run.scores[-1]:f}")
+        return self.tasks.end()
+
+    def attributes(self) -> dict[str, Any]:
+        """Fitted attributes as they stand after the last epoch."""
+        return {
+            "n_iter_": self.n_iter,
+            "loss_curve_": list(self.losses),
+            "loss_": self.losses[-1] if self.losses else np.inf,
+            "validation_loss_curve_": list(self.held_out_losses) if self.held_out else None,
+        }
+
+
+def _block_rows(stack: Stack, n_threads: int) -> int:
+    """Return how many rows to predict for at a time, within scikit-learn's `working_memory`."""
+    # Each layer may need its outputs and as much again to compute them.
+    bytes_of_row = 2 * sum(stack.widths) * stack.dtype.itemsize * n_threads
+    return max(1, min(PREDICT_ROWS, int(get_config()["working_memory"] * 2**20) // bytes_of_row))
+
+
+def layer_sizes(sizes: Any, name: str = "hidden_layer_sizes") -> list[int]:
+    """Return layer widths as a list; anything but positive whole numbers is a ValueError."""
+    values = list(sizes) if np.iterable(sizes) else [sizes]
+    for size in values:
+        if isinstance(size, bool) or not isinstance(size, Integral) or size <= 0:
+            raise ValueError(
+                f"{name} must be > 0 and whole numbers, one for each layer; got {values}."
+            )
+    return [int(size) for size in values]

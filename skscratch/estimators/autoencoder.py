@@ -1,0 +1,589 @@
+"""An autoencoder as a transformer: next to PCA in a pipeline, with layers."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array
+
+from skscratch.core.activations import Activation, Sigmoid
+from skscratch.core.functions import Array
+from skscratch.core.initializers import Initializer
+from skscratch.core.layers import (
+    ActivityPenalty,
+    Dense,
+    GaussianNoise,
+    Layer,
+    MaskingNoise,
+    SaltAndPepperNoise,
+)
+from skscratch.core.losses import BinaryLogLoss, Loss
+from skscratch.core.network import Network, Part
+from skscratch.core.objective import Objective
+from skscratch.core.training import Patience, TrainingRun
+from skscratch.estimators._base import SCHEDULES, SOLVERS, FitData, NetworkEstimator, layer_sizes
+from skscratch.estimators._sklearn import (
+    Interval,
+    NamesOf,
+    RandomDraws,
+    StrOptions,
+    UnavailableError,
+    all_or_nothing,
+    as_rows,
+    available_if,
+    check_is_fitted,
+    check_rows,
+    check_weight,
+    network_dtype,
+)
+
+LOSSES = {"squared_error", "binary_log_loss", "absolute_error", "huber"}
+NOISES = {"gaussian", "masking", "salt_and_pepper"}
+
+
+def _has_partial_fit(estimator: Any) -> None:
+    if estimator.early_stopping:
+        raise UnavailableError("partial_fit does not support early_stopping=True.")
+
+
+class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator):
+    """Autoencoder: a network that learns few features from which its input can be rebuilt.
+
+    The encoder leads from the features through `hidden_layer_sizes` to `n_components` latent
+    features, the decoder back through the same widths. `transform` encodes, `inverse_transform`
+    decodes.
+
+    Parameters
+    ----------
+    n_components : int, default=32
+        Number of latent features.
+    hidden_layer_sizes : int or array-like of int, default=(128,)
+        Widths of the encoder's hidden layers. An empty tuple is allowed.
+    decoder_layer_sizes : array-like of int or None, default=None
+        Widths of the decoder's hidden layers; None mirrors the encoder's.
+    activation : str, default='relu'
+        Activation of the hidden layers: 'relu', 'tanh', 'logistic', 'elu', 'gelu', 'silu',
+        'softplus', 'leaky_relu', 'softmax', 'identity', or the name of an activation of your own.
+    latent_activation : str, default='identity'
+        Activation of the latent features.
+    output_activation : str, default='auto'
+        Activation of the reconstruction. 'auto' is 'logistic' where all training data lie in
+        [0, 1], else 'identity'; `output_activation_` tells which.
+    loss : {'squared_error', 'binary_log_loss', 'absolute_error', 'huber'}, \
+default='squared_error'
+        Reconstruction error, averaged over the features. 'binary_log_loss' needs data in [0, 1]
+        and a logistic output.
+    noise : {'gaussian', 'masking', 'salt_and_pepper'} or None, default=None
+        Disturb the input in training; the target stays clean (a denoising autoencoder).
+    noise_level : float, default=0.3
+        Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
+        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used with `noise`.
+    sparsity : float, default=0.0
+        Weight of an L1 penalty on the latent features, added to the loss.
+    tied_weights : bool, default=False
+        Let each decoder layer use the transposed weights of its encoder layer.
+    initializer : str, default='fan_in_uniform'
+        Initial weights: 'fan_in_uniform', 'he_normal', 'he_uniform', 'glorot_normal',
+        'glorot_uniform', 'lecun_normal', 'lecun_uniform' or 'zeros'.
+    solver : {'adam', 'adamw', 'rmsprop', 'sgd'}, default='adam'
+        How gradients become steps.
+    alpha : float, default=0.0
+        Strength of the L2 penalty on the weights, divided by the rows of a batch; with 'adamw'
+        the decoupled weight decay instead.
+    batch_size : int or 'auto', default=128
+        Rows in a mini-batch, at most all; 'auto' is ``min(200, n_samples)``.
+    learning_rate : {'one_cycle', 'cosine', 'constant', 'invscaling', 'adaptive'}, \
+default='one_cycle'
+        How the learning rate changes over `max_iter` epochs. 'one_cycle' and 'cosine' end at 0,
+        so in `partial_fit`, which knows no end, both stay constant.
+    learning_rate_init : float, default=1.5e-3
+        Initial learning rate; with 'one_cycle' the highest.
+    power_t : float, default=0.5
+        Exponent of 'invscaling'.
+    max_iter : int, default=20
+        Number of epochs; fewer only with `early_stopping` or 'adaptive'.
+    shuffle : bool, default=True
+        Draw a new order of the rows in each epoch.
+    random_state : int, RandomState instance or None, default=None
+        Decides the initial weights, the order of the rows, the noise and the split of early
+        stopping. The same int gives the same bits, whatever `n_jobs` is.
+    tol : float, default=1e-5
+        An epoch counts as an improvement from this much on. Only used with `early_stopping` or
+        'adaptive'.
+    verbose : bool, default=False
+        Print the loss of each epoch.
+    warm_start : bool, default=False
+        Go on from the weights of the previous fit.
+    momentum : float, default=0.9
+        Momentum of 'sgd', in [0, 1].
+    nesterovs_momentum : bool, default=True
+        Use Nesterov's momentum. Only used by 'sgd'.
+    early_stopping : bool, default=False
+        Stop when the loss on the validation rows no longer improves. Without `X_val`, a part of
+        the training rows is held out.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out. Only used with `early_stopping` and without `X_val`.
+    beta_1, beta_2 : float, default=0.9 and 0.999
+        Decay rates of the moments of 'adam' and 'adamw', in [0, 1).
+    epsilon : float, default=1e-8
+        Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero.
+    n_iter_no_change : int, default=10
+        Epochs without improvement before training stops. Used as `tol` is.
+    n_jobs : int or None, default=None
+        Number of threads: None as many as BLAS may use, -1 all cores.
+
+    Attributes
+    ----------
+    network_ : skscratch.core.Network
+        The trained network, encoder and decoder in one.
+    encoder_, decoder_ : skscratch.core.Part
+        Its two halves, sharing the trained parameters. Call them with rows.
+    output_activation_ : str
+        Activation of the reconstruction that is used.
+    loss_ : float
+        Loss of the last epoch.
+    loss_curve_ : list of float
+        Loss of each epoch.
+    validation_loss_curve_ : list of float or None
+        Loss on the validation rows after each epoch. The parameters of the best are kept.
+    reconstruction_error_ : float
+        Mean reconstruction error on the training data, without noise and penalties.
+    coefs_, intercepts_ : list of ndarray
+        Weight matrices, shape (n_in, n_out), and bias vectors: views into the network.
+    n_iter_ : int
+        Number of epochs of the last fit.
+    t_ : int
+        Number of rows seen in training.
+    n_features_in_ : int
+        Number of features.
+
+    Raises
+    ------
+    ValueError
+        For bad input, with what is accepted; and when training diverges, with the epoch. The
+        estimator is then as it was before.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The best linear encoder.
+
+    Notes
+    -----
+    Small initial weights, noise on the input and a moderate learning rate favour features that a
+    linear classifier can separate: the defaults. 'he_normal' with a higher `learning_rate_init`
+    (3e-3 or more) and more epochs favour reconstruction.
+
+    All features weigh the same in the error, so scale them alike first: images to [0, 1], mixed
+    columns with `StandardScaler`.
+
+    References
+    ----------
+    Hinton, G. E. and Salakhutdinov, R. R. (2006). Reducing the dimensionality of data with neural
+    networks. Science 313.
+
+    Vincent, P. et al. (2010). Stacked denoising autoencoders. JMLR 11.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skscratch import AutoencoderTransformer
+    >>> X = load_digits().data / 16
+    >>> encoder = AutoencoderTransformer(n_components=8, max_iter=30, random_state=0).fit(X)
+    >>> encoder.transform(X).shape
+    (1797, 8)
+    >>> encoder.inverse_transform(encoder.transform(X)).shape
+    (1797, 64)
+    >>> encoder.output_activation_
+    'logistic'
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NetworkEstimator._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "decoder_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
+        "activation": [NamesOf(Activation)],
+        "latent_activation": [NamesOf(Activation)],
+        "output_activation": [NamesOf(Activation, "auto")],
+        "loss": [StrOptions(LOSSES)],
+        "noise": [StrOptions(NOISES), None],
+        "noise_level": [Interval(Real, 0, None, closed="left")],
+        "sparsity": [Interval(Real, 0, None, closed="left")],
+        "tied_weights": ["boolean"],
+        "initializer": [NamesOf(Initializer)],
+        "solver": [StrOptions(set(SOLVERS))],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions(set(SCHEDULES))],
+    }
+
+    def __init__(
+        self,
+        n_components=32,
+        hidden_layer_sizes=(128,),
+        *,
+        decoder_layer_sizes=None,
+        activation="relu",
+        latent_activation="identity",
+        output_activation="auto",
+        loss="squared_error",
+        noise=None,
+        noise_level=0.3,
+        sparsity=0.0,
+        tied_weights=False,
+        initializer="fan_in_uniform",
+        solver="adam",
+        alpha=0.0,
+        batch_size=128,
+        learning_rate="one_cycle",
+        learning_rate_init=1.5e-3,
+        power_t=0.5,
+        max_iter=20,
+        shuffle=True,
+        random_state=None,
+        tol=1e-5,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        n_jobs=None,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.decoder_layer_sizes = decoder_layer_sizes
+        self.activation = activation
+        self.latent_activation = latent_activation
+        self.output_activation = output_activation
+        self.loss = loss
+        self.noise = noise
+        self.noise_level = noise_level
+        self.sparsity = sparsity
+        self.tied_weights = tied_weights
+        self.initializer = initializer
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.n_jobs = n_jobs
+
+    # Hooks of the base.
+
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
+    ) -> FitData:
+        X = check_rows(self, X, reset=reset)
+        weight = check_weight(sample_weight, X, network_dtype(X))
+        low, high = float(X.min()), float(X.max())
+        in_unit_interval = low >= 0 and high <= 1
+        if reset:
+            self.output_activation_ = self._choose_output(in_unit_interval)
+        if self.loss == "binary_log_loss" and not in_unit_interval:
+            raise ValueError(
+                f"loss='binary_log_loss' needs data in [0, 1], but X runs from {low:g} to "
+                f"{high:g}. Scale it (MinMaxScaler), or choose loss='squared_error'."
+            )
+        return FitData(X, None, weight, encoded=None)
+
+    def _choose_output(self, in_unit_interval: bool) -> str:
+        if self.loss == "binary_log_loss":
+            if self.output_activation not in ("auto", "logistic"):
+                raise ValueError(
+                    "loss='binary_log_loss' needs output_activation='logistic' or 'auto', "
+                    f"got {self.output_activation!r}."
+                )
+            return "logistic"
+        if self.output_activation == "auto":
+            return "logistic" if in_unit_interval else "identity"
+        return str(self.output_activation)
+
+    def _layers(self, n_in: int) -> tuple[list[Layer], dict[int, int]]:
+        encoder_sizes = layer_sizes(self.hidden_layer_sizes)
+        decoder_sizes = (
+            encoder_sizes[::-1]
+            if self.decoder_layer_sizes is None
+            else layer_sizes(self.decoder_layer_sizes, "decoder_layer_sizes")
+        )
+        encoder = [
+            *self._noise_layers(),
+            *self._dense_layers(encoder_sizes),
+            *self._dense(self.n_components, self.latent_activation),
+            *([ActivityPenalty(self.sparsity)] if self.sparsity else []),
+        ]
+        # A loss on raw outputs brings the logistic function itself.
+        last = "identity" if self.loss == "binary_log_loss" else self.output_activation_
+        layers = [*encoder, *self._dense_layers(decoder_sizes), *self._dense(n_in, last)]
+        return layers, self._ties(layers, encoder_sizes, decoder_sizes)
+
+    def _network(self, data: FitData, rng: RandomDraws) -> Network:
+        self._n_encoder_layers = len(layer_sizes(self.hidden_layer_sizes)) + 1
+        return super()._network(data, rng)
+
+    def _noise_layers(self) -> list[Layer]:
+        if self.noise is None:
+            return []
+        if self.noise != "gaussian" and self.noise_level > 1:
+            raise ValueError(
+                f"noise_level is a share of the entries for noise={self.noise!r}: it must be at "
+                f"most 1, got {self.noise_level}."
+            )
+        level = float(self.noise_level)
+        kinds = {
+            "gaussian": GaussianNoise,
+            "masking": MaskingNoise,
+            "salt_and_pepper": SaltAndPepperNoise,
+        }
+        return [kinds[self.noise](level)]
+
+    def _dense_layers(self, sizes: list[int]) -> list[Layer]:
+        return [layer for size in sizes for layer in self._dense(size, self.activation)]
+
+    def _dense(self, width: int, activation: str) -> list[Layer]:
+        dense = Dense(int(width), Initializer.named(self.initializer))
+        return [dense] if activation == "identity" else [dense, Activation.named(activation)]
+
+    def _ties(
+        self, layers: list[Layer], encoder_sizes: list[int], decoder_sizes: list[int]
+    ) -> dict[int, int]:
+        if not self.tied_weights:
+            return {}
+        if decoder_sizes != encoder_sizes[::-1]:
+            raise ValueError(
+                "tied_weights=True needs a decoder that mirrors the encoder: leave "
+                f"decoder_layer_sizes=None, got {decoder_sizes} for {encoder_sizes}."
+            )
+        dense = [i for i, layer in enumerate(layers) if isinstance(layer, Dense)]
+        half = len(dense) // 2
+        return dict(zip(dense[half:], reversed(dense[:half]), strict=True))
+
+    def _objective(self, network: Network) -> Objective:
+        return Objective(network, self._loss(), l2=self._l2(), scale=1 / network.n_out)
+
+    def _loss(self) -> Loss:
+        return Loss.named(self.loss)
+
+    def _patience(self) -> Patience | None:
+        if self.early_stopping or self.learning_rate == "adaptive":
+            return super()._patience()
+        return None
+
+    def _after_training(self, run: TrainingRun, data: FitData) -> None:
+        self.reconstruction_error_ = self._validation_loss(data, self.network_)
+
+    # The two halves.
+
+    @property
+    def _middle(self) -> int:
+        """Number of layers of the encoder."""
+        dense = [i for i, layer in enumerate(self.network_.layers) if isinstance(layer, Dense)]
+        return dense[self._n_encoder_layers]
+
+    @property
+    def encoder_(self) -> Part:
+        """The layers from the features to the latent features."""
+        return self.network_.part(0, self._middle)
+
+    @property
+    def decoder_(self) -> Part:
+        """The layers from the latent features to the reconstruction."""
+        then = [Sigmoid()] if isinstance(self._fitted_loss, BinaryLogLoss) else []
+        return self.network_.part(self._middle, then=then)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.encoder_.n_out
+
+    # What a user calls.
+
+    @all_or_nothing
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> AutoencoderTransformer:
+        """Fit encoder and decoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data; float32 is computed in float32. Sparse rows are made dense batch by
+            batch only.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, at least 0. Weight 2 means the same as the row twice.
+        X_val : {array-like, sparse matrix} of shape (n_validation_samples, n_features), \
+default=None
+            Validation data. After each epoch `validation_loss_curve_` grows, and in the end the
+            parameters of the best epoch are kept.
+        sample_weight_val : array-like of shape (n_validation_samples,), default=None
+            Weights of the validation rows.
+
+        Returns
+        -------
+        AutoencoderTransformer
+            The fitted estimator.
+        """
+        return self._fit(X, None, sample_weight, (X_val, None, sample_weight_val))
+
+    @available_if(_has_partial_fit)
+    @all_or_nothing
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None
+    ) -> AutoencoderTransformer:
+        """Train for one epoch over the given rows, going on from where training stands.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data. In the first call it also decides an 'auto' output activation.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        AutoencoderTransformer
+            The fitted estimator.
+        """
+        return self._fit(X, None, sample_weight, incremental=True)
+
+    def transform(self, X: Any) -> Array:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            Latent features.
+        """
+        check_is_fitted(self)
+        return self._outputs(self.encoder_, self._check_new(X))
+
+    def inverse_transform(self, X: Any) -> Array:
+        """Decode latent features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Latent features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Reconstructed rows.
+        """
+        check_is_fitted(self)
+        decoder = self.decoder_
+        latent = check_latent(X, decoder.n_in)
+        return self._outputs(decoder, latent)
+
+    def reconstruct(self, X: Any) -> Array:
+        """Encode and decode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            What the latent features keep of them.
+        """
+        return self.inverse_transform(self.transform(X))
+
+    def score_samples(self, X: Any) -> Array:
+        """Compute the negative reconstruction error of each row: low for what is unlike the data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Minus the loss of each row, averaged over the features.
+        """
+        check_is_fitted(self)
+        X = self._check_new(X)
+        rows, loss, network = as_rows(X), self._fitted_loss, self.network_
+        raw = self._outputs(network, X)
+        errors = np.empty(len(raw), network.dtype)
+        for start in range(0, len(raw), 1024):
+            block = slice(start, min(start + 1024, len(raw)))
+            target = rows.take(block, np.empty_like(raw[block]))
+            errors[block] = loss.of_rows(raw[block], target) / network.n_out
+        return -errors
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Compute the negative mean reconstruction error, so that higher is better.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            Minus the mean of the loss over rows and features.
+        """
+        errors = self.score_samples(X)
+        weight = check_weight(sample_weight, errors.reshape(-1, 1), np.float64)
+        return float(np.average(errors.astype(np.float64), weights=weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def check_latent(X: Any, width: int) -> Array:
+    """Validate latent features to decode."""
+    latent = check_array(X, dtype=(np.float64, np.float32), order="C")
+    if latent.shape[1] != width:
+        raise ValueError(
+            f"X has {latent.shape[1]} columns, but there are {width} latent features to decode."
+        )
+    return np.asarray(latent)

@@ -1,0 +1,534 @@
+"""A linear support vector machine: `LinearSVC`'s problem, with a certificate."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from skscratch.core import linear
+from skscratch.core.functions import Array
+from skscratch.core.initializers import Zeros
+from skscratch.core.layers import AppendConstant, Dense, Layer
+from skscratch.core.losses import Hinge, Loss, MulticlassHinge, SquaredHinge
+from skscratch.core.network import Network
+from skscratch.core.objective import Objective
+from skscratch.core.optimizers import SGD
+from skscratch.core.schedules import Adaptive, InverseScaling
+from skscratch.core.training import Patience, TrainingRun, TrainingState, start, train
+from skscratch.core.workers import single_threaded_blas
+from skscratch.estimators._sklearn import (
+    CallbackSupportMixin,
+    FitTasks,
+    Interval,
+    LinearClassifierMixin,
+    RandomDraws,
+    StrOptions,
+    UnavailableError,
+    all_or_nothing,
+    as_rows,
+    available_if,
+    check_rows,
+    check_weight,
+    is_first_partial_fit,
+    thread_count,
+)
+from skscratch.estimators._targets import SignTargets
+
+SGD_BATCH = 64
+SGD_PATIENCE = 5
+# The rate falls by fives; four times are enough.
+SGD_LEAST_RATE = 5e-3
+
+
+def _is_stochastic(estimator: Any) -> None:
+    if estimator.solver != "sgd":
+        raise UnavailableError(
+            f"partial_fit needs solver='sgd', which goes batch by batch, not {estimator.solver!r}."
+        )
+
+
+class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
+    """Linear support vector machine for classification, with a proven accuracy.
+
+    It minimises the objective of scikit-learn's `LinearSVC`,
+    ``0.5 · ‖w‖² + C · Σ s_i · loss(y_i, x_i·w + b)``, in which the intercept is a weight of the
+    constant feature `intercept_scaling`. `dual_gap_` says how far from the optimum the solution is
+    at most.
+
+    Parameters
+    ----------
+    penalty : {'l2'}, default='l2'
+        The penalty on the weights.
+    loss : {'squared_hinge', 'hinge'}, default='squared_hinge'
+        ``max(0, 1 - y·score)``, squared or not. Only used with ``multi_class='ovr'``.
+    C : float, default=1.0
+        Weight of the losses against the penalty, more than 0.
+    solver : {'newton-cg', 'sgd'}, default='newton-cg'
+        'newton-cg' solves all problems together by a truncated Newton method. 'sgd' takes steps
+        along the subgradient of mini-batches: for data that come in pieces (`partial_fit`).
+    multi_class : {'ovr', 'crammer_singer'}, default='ovr'
+        One problem for each class against the rest (one in all for two classes), or one joint
+        problem with the loss ``max_k (score_k + [k ≠ y]) - score_y``, as in `LinearSVC`.
+    class_weight : dict, 'balanced' or None, default=None
+        Weight of each class, multiplied with `C` as in `LinearSVC`: in one-vs-rest, the rows of
+        the class in its own problem.
+    fit_intercept : bool, default=True
+        Fit an intercept.
+    intercept_scaling : float, default=1.0
+        The larger, the less the intercept is penalised.
+    tol : float, default=1e-5
+        'newton-cg' stops when the duality gap of each problem is below `tol` times its objective;
+        'sgd' when the mean objective no longer falls by `tol` in an epoch.
+    max_iter : int, default=1000
+        Largest number of Newton steps, or of epochs of 'sgd'.
+    warm_start : bool, default=False
+        Start from the previous solution.
+    random_state : int, RandomState instance or None, default=None
+        Decides the order of the rows. Only used by 'sgd'.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Weights.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts.
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+    n_iter_ : int
+        Number of Newton steps, or of epochs.
+    objective_ : float
+        The objective reached, summed over the problems. Set by `fit`.
+    dual_gap_ : float
+        The objective is at most this far above the smallest possible one. Set by `fit`.
+    n_features_in_ : int
+        Number of features.
+
+    Raises
+    ------
+    ValueError
+        For bad input, with what is accepted. The estimator is then as it was before.
+
+    See Also
+    --------
+    sklearn.svm.LinearSVC : The same problem, solved by LIBLINEAR.
+    sklearn.calibration.CalibratedClassifierCV : Adds `predict_proba`.
+    sklearn.kernel_approximation.Nystroem : Features that make it nearly an RBF machine.
+
+    References
+    ----------
+    Fan, R.-E. et al. (2008). LIBLINEAR: a library for large linear classification. JMLR 9.
+
+    Keerthi, S. S. and DeCoste, D. (2005). A modified finite Newton method for fast solution of
+    large scale linear SVMs. JMLR 6.
+
+    Crammer, K. and Singer, Y. (2001). On the algorithmic implementation of multiclass kernel-based
+    vector machines. JMLR 2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skscratch import LinearSVM
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), LinearSVM()).fit(X, y)
+    >>> round(model.score(X, y), 2)
+    0.95
+    >>> bool(model[-1].dual_gap_ <= 1e-5 * model[-1].objective_)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "penalty": [StrOptions({"l2"})],
+        "loss": [StrOptions({"hinge", "squared_hinge"})],
+        "C": [Interval(Real, 0, None, closed="neither")],
+        "solver": [StrOptions({"newton-cg", "sgd"})],
+        "multi_class": [StrOptions({"ovr", "crammer_singer"})],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "fit_intercept": ["boolean"],
+        "intercept_scaling": [Interval(Real, 0, None, closed="neither")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        penalty="l2",
+        loss="squared_hinge",
+        *,
+        C=1.0,
+        solver="newton-cg",
+        multi_class="ovr",
+        class_weight=None,
+        fit_intercept=True,
+        intercept_scaling=1.0,
+        tol=1e-5,
+        max_iter=1000,
+        warm_start=False,
+        random_state=None,
+    ):
+        self.penalty = penalty
+        self.loss = loss
+        self.C = C
+        self.solver = solver
+        self.multi_class = multi_class
+        self.class_weight = class_weight
+        self.fit_intercept = fit_intercept
+        self.intercept_scaling = intercept_scaling
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.random_state = random_state
+
+    @all_or_nothing
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearSVM:
+        """Fit the weights.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data; float32 is computed in float32, CSR stays sparse with 'newton-cg'.
+        y : array-like of shape (n_samples,)
+            Labels of at least two classes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, at least 0. Weight 2 means the same as the row twice.
+
+        Returns
+        -------
+        LinearSVM
+            The fitted estimator.
+        """
+        X, y, weight = self._check_data(X, y, sample_weight, reset=True)
+        targets = SignTargets(y)
+        present = np.unique(y if weight is None else y[weight > 0])
+        if len(present) < 2:
+            raise ValueError(
+                "LinearSVM needs rows of at least two classes with a weight above 0, but y has "
+                f"only one class: {present.tolist()}."
+            )
+        self.classes_ = targets.classes
+        self._weight_seen, self._state = 0.0, None
+        before = self._solution_before(X.shape[1]) if self.warm_start else None
+        cost = self._cost(targets.index(y), weight)
+        tasks = FitTasks(
+            self,
+            self.max_iter,
+            "newton-iter" if self.solver == "newton-cg" else "epoch",
+            {"X": X, "y": y, "metadata": None},
+            lambda: {"coef_": self.coef_, "intercept_": self.intercept_},
+        )
+        fit = self._fit_newton if self.solver == "newton-cg" else self._fit_sgd
+        fit(X, targets, targets.index(y), cost, before, tasks)
+        tasks.finish()
+        return self
+
+    @available_if(_is_stochastic)
+    @all_or_nothing
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+    ) -> LinearSVM:
+        """Pass once over some rows with 'sgd', going on from the present weights.
+
+        The rows of all calls together play the part of the training data, so the penalty weighs
+        less with each call. Rows of similar number in each call work best.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come. Needed in the first call.
+
+        Returns
+        -------
+        LinearSVM
+            The fitted estimator.
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all labels at once, which partial_fit never sees. "
+                "Give the weights as a dict."
+            )
+        first = is_first_partial_fit(self, classes)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"classes must name at least two classes, got {self.classes_.tolist()}."
+            )
+        X, y, weight = self._check_data(X, y, sample_weight, reset=first)
+        targets = SignTargets(self.classes_)
+        unknown = np.setdiff1d(y, targets.classes)
+        if len(unknown):
+            raise ValueError(
+                f"y has the labels {unknown.tolist()}, which are not among the classes of the "
+                f"first call: {targets.classes.tolist()}."
+            )
+        if first:
+            self._weight_seen, self._state = 0.0, None
+        before = self._solution_before(X.shape[1])
+        cost = self._cost(targets.index(y), weight)
+        self._weight_seen += float(cost.sum()) / self.C
+        network, run = self._train(
+            X, targets, targets.index(y), cost, before, self._weight_seen, None, self._state
+        )
+        self._state, self.n_iter_ = run.state, 1
+        self._keep(network)
+        # They belonged to a solution that is no more.
+        for name in ("objective_", "dual_gap_"):
+            self.__dict__.pop(name, None)
+        return self
+
+    _state: TrainingState | None
+
+    # Data.
+
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Any, Array, Array | None]:
+        X, y = check_rows(self, X, y=y, reset=reset, floats_only=True)
+        check_classification_targets(y)
+        return X, y, check_weight(sample_weight, X, X.dtype)
+
+    def _cost(self, index: Array, weight: Array | None) -> Array:
+        """Return C times the weights: shape (n,), or (n_problems, n) where classes weigh."""
+        n_classes = len(self.classes_)
+        weight = np.ones(len(index)) if weight is None else weight.astype(np.float64)
+        cost: Array = self.C * weight
+        if self.class_weight is None:
+            return cost
+        of_class = compute_class_weight(
+            self.class_weight,
+            classes=self.classes_,
+            y=self.classes_[index],
+            sample_weight=weight,
+        )
+        if not np.isfinite(of_class).all() or of_class.min() < 0 or not of_class.any():
+            raise ValueError(
+                "class_weight must give finite weights of 0 or more, not all 0; got "
+                f"{dict(zip(self.classes_.tolist(), of_class.tolist(), strict=True))}."
+            )
+        if n_classes == 2 or self._is_joint:
+            return cost * of_class[index]
+        own = index == np.arange(n_classes)[:, None]
+        return cost * np.where(own, of_class[:, None], 1.0)
+
+    @property
+    def _is_joint(self) -> bool:
+        return bool(self.multi_class == "crammer_singer")
+
+    @property
+    def _n_scores(self) -> int:
+        """How many scores the solvers work with: two classes are one problem, unless joint."""
+        n_classes = len(self.classes_)
+        return 1 if n_classes == 2 and not self._is_joint else n_classes
+
+    def _solution_before(self, n_features: int) -> tuple[Array, Array] | None:
+        """Return the present solution as the solvers see it, if it fits the problem."""
+        if not hasattr(self, "coef_"):
+            return None
+        coef, intercept = self.coef_, self.intercept_
+        if len(coef) == 1 and self._n_scores == 2:
+            # The joint problem of two classes has opposite weight vectors.
+            halves = np.array([-0.5, 0.5], coef.dtype)
+            coef, intercept = halves[:, None] * coef, halves * intercept
+        return (coef, intercept) if coef.shape == (self._n_scores, n_features) else None
+
+    def _set_solution(self, coef: Array, intercept: Array) -> None:
+        """Keep a solution; of two opposite weight vectors the difference, as `LinearSVC` does."""
+        if len(coef) == 2:
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        self.coef_, self.intercept_ = coef, intercept
+
+    # Newton's method.
+
+    def _newton_loss(self, targets: SignTargets, index: Array) -> linear.LinearLoss:
+        if self._is_joint:
+            return linear.CrammerSinger(index, len(targets.classes))
+        kind = linear.SquaredHinge if self.loss == "squared_hinge" else linear.Hinge
+        return kind(targets.encode_index(index, np.float64).T)
+
+    def _solve(
+        self,
+        X: Any,
+        targets: SignTargets,
+        index: Array,
+        cost: Array,
+        before: tuple[Array, Array] | None,
+        max_iter: int,
+        on_iteration: Callable[..., bool] | None = None,
+    ) -> linear.LinearSolution:
+        # One BLAS thread: the same bits wherever it runs, and many of the products are small.
+        with single_threaded_blas:
+            return linear.solve(
+                X,
+                self._newton_loss(targets, index),
+                cost,
+                fit_intercept=self.fit_intercept,
+                intercept_scaling=self.intercept_scaling,
+                tol=self.tol,
+                max_iter=max_iter,
+                start=before,
+                on_iteration=on_iteration,
+            )
+
+    def _fit_newton(
+        self,
+        X: Any,
+        targets: SignTargets,
+        index: Array,
+        cost: Array,
+        before: tuple[Array, Array] | None,
+        tasks: FitTasks,
+    ) -> None:
+        stopped = False
+
+        def on_iteration(
+            n_iter: int, objective: float, gap: float, solution: Callable[[], Any]
+        ) -> bool:
+            nonlocal stopped
+            if tasks.active:
+                now = solution()
+                self._set_solution(now.coef, now.intercept)
+                self.n_iter_ = n_iter
+                tasks.begin()
+                stopped = tasks.end()
+            return stopped
+
+        solution = self._solve(X, targets, index, cost, before, self.max_iter, on_iteration)
+        self._set_solution(solution.coef, solution.intercept)
+        self.n_iter_ = max(1, solution.n_iter)
+        self.objective_, self.dual_gap_ = solution.objective, solution.dual_gap
+        if not solution.converged and not stopped:
+            self._warn(f"stopped after {solution.n_iter} Newton steps")
+
+    def _warn(self, what: str) -> None:
+        share = self.dual_gap_ / max(self.objective_, np.finfo(float).tiny)
+        warnings.warn(
+            f"LinearSVM {what} with a duality gap of {self.dual_gap_:.3g}, more than "
+            f"tol={self.tol:g} allows. The objective, {self.objective_:.6g}, is therefore at most "
+            f"{share:.2g} times itself above the smallest possible one. If that is too far: scale "
+            "the columns (StandardScaler), use float64, lower C, or raise max_iter.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+    # By mini-batches: a dense layer under the hinge, on the networks' own loop.
+
+    def _train(
+        self,
+        X: Any,
+        targets: SignTargets,
+        index: Array,
+        cost: Array,
+        before: tuple[Array, Array] | None,
+        total: float,
+        tasks: FitTasks | None,
+        state: TrainingState | None,
+    ) -> tuple[Network, TrainingRun]:
+        rng = RandomDraws(self.random_state)
+        network, loss = self._network(X, before), self._sgd_loss()
+        joint = isinstance(loss, MulticlassHinge)
+        # The sum of `LinearSVC`'s objective, divided by C and the total weight.
+        objective = Objective(network, loss, l2=1 / (self.C * total), share_l2=False)
+        target = targets.one_hot(index, X.dtype) if joint else targets.encode_index(index, X.dtype)
+        rate = self._learning_rate(X, objective)
+        n = X.shape[0]
+        optimizer = SGD(0.9, nesterov=True)
+        if state is None:
+            state = start(objective, optimizer, rng)
+        streaming = tasks is None
+
+        def after(run: TrainingRun) -> bool:
+            if tasks is None:
+                return False
+            self._keep(network)
+            return tasks.end()
+
+        run = train(
+            objective,
+            as_rows(X),
+            target,
+            optimizer=optimizer,
+            schedule=InverseScaling(rate, unit=n)
+            if streaming
+            else Adaptive(rate, least=SGD_LEAST_RATE * rate),
+            batch_size=SGD_BATCH,
+            max_epochs=1 if streaming else self.max_iter,
+            weight=(cost.T / self.C),
+            patience=None if streaming else Patience(self.tol, SGD_PATIENCE),
+            before_epoch=None if tasks is None else tasks.begin,
+            on_epoch=after,
+            n_threads=thread_count(None),
+            state=state,
+        )
+        return network, run
+
+    def _network(self, X: Any, before: tuple[Array, Array] | None) -> Network:
+        layers: list[Layer] = [Dense(self._n_scores, Zeros(), bias=None)]
+        if self.fit_intercept:
+            layers.insert(0, AppendConstant(float(self.intercept_scaling)))
+        network = Network(layers, X.shape[1], X.dtype)
+        if before is not None:
+            W = network.views[-1].W
+            W[: X.shape[1]] = before[0].T
+            if self.fit_intercept:
+                W[-1] = before[1] / self.intercept_scaling
+        return network
+
+    def _sgd_loss(self) -> Loss:
+        if self._is_joint:
+            return MulticlassHinge()
+        return SquaredHinge() if self.loss == "squared_hinge" else Hinge()
+
+    def _learning_rate(self, X: Any, objective: Objective) -> float:
+        """Return a rate at which steps neither crawl nor overshoot: one over the curvature."""
+        squares = X.multiply(X).sum() if hasattr(X, "multiply") else np.vdot(X, X)
+        length = float(squares) / X.shape[0] + self.fit_intercept * self.intercept_scaling**2
+        return 0.1 / (objective.l2 + max(length, np.finfo(np.float32).tiny))
+
+    def _keep(self, network: Network) -> None:
+        W = network.views[-1].W
+        n_features = network.n_in
+        intercept = (
+            W[-1] * float(self.intercept_scaling)
+            if self.fit_intercept
+            else np.zeros(W.shape[1], W.dtype)
+        )
+        self._set_solution(np.ascontiguousarray(W[:n_features].T), intercept)
+
+    def _fit_sgd(
+        self,
+        X: Any,
+        targets: SignTargets,
+        index: Array,
+        cost: Array,
+        before: tuple[Array, Array] | None,
+        tasks: FitTasks,
+    ) -> None:
+        total = float(cost.sum()) / self.C
+        network, run = self._train(X, targets, index, cost, before, total, tasks, None)
+        self._keep(network)
+        self.n_iter_ = run.n_epochs
+        reached = self._solution_before(X.shape[1])
+        now = self._solve(X, targets, index, cost, reached, max_iter=0)
+        self.objective_, self.dual_gap_ = now.objective, now.dual_gap
+        if run.stopped is None:
+            self._warn(f"stopped after {run.n_epochs} epochs of sgd")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

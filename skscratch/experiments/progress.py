@@ -1,0 +1,267 @@
+"""Telling a person how far a run has come.
+
+On a terminal there are bars. Anywhere else there are plain lines, a few for each stage, because a
+log file wants no control characters and no thousand lines. The experiments know neither: they get
+functions to call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Column
+
+# Lines about the epochs of one training, in a log.
+LINES = 5
+
+
+class Stage:
+    """One stage of a run: call it after each step, with a text if there is something to tell."""
+
+    def __call__(self, text: str = "") -> None:
+        """Count one more step."""
+
+
+class Progress:
+    """Tells nobody anything; the other kinds of progress derive from it."""
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Stage]:
+        """Enter a stage.
+
+        Parameters
+        ----------
+        title : str
+            What is done.
+        total : int or None, default=None
+            Number of steps, if it is known.
+
+        Yields
+        ------
+        Stage
+            To be called after each step.
+        """
+        yield Stage()
+
+    def note(self, text: str) -> None:
+        """Say something between the stages.
+
+        Parameters
+        ----------
+        text : str
+            A line.
+        """
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        """Tidy up."""
+
+
+class PlainProgress(Progress):
+    """Plain lines: one when a stage begins, one when it is done, and some on its way.
+
+    Parameters
+    ----------
+    stream : text stream
+        Where to write.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def note(self, text: str) -> None:
+        """Write a line, at once: a log is read while it grows.
+
+        Parameters
+        ----------
+        text : str
+            The line.
+        """
+        print(text, file=self.stream, flush=True)
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Stage]:
+        """Announce a stage, and say how long it took.
+
+        Parameters
+        ----------
+        title : str
+            What is done.
+        total : int or None, default=None
+            Number of steps, if it is known.
+
+        Yields
+        ------
+        Stage
+            Writes some of the texts it is called with.
+        """
+        self.note(f"{title} ...")
+        started = time.perf_counter()
+        yield _PlainStage(self, total)
+        self.note(f"{title}: done in {time.perf_counter() - started:.1f} s")
+
+
+class _PlainStage(Stage):
+    def __init__(self, progress: PlainProgress, total: int | None) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self, text: str = "") -> None:
+        self.done += 1
+        every = max(1, -(-(self.total or 1) // LINES))
+        if text and (self.done % every == 0 or self.done == self.total):
+            self.progress.note(f"  {text}")
+
+
+class BarProgress(Progress):
+    """Bars on a terminal, one for each stage.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        The terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        # Where the terminal is narrow, it is the text at the end that is cut.
+        title = Column(no_wrap=True, overflow="ignore")
+        text = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        self.bars = Bars(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}", markup=False, table_column=title),
+            BarColumn(bar_width=20, table_column=Column(min_width=20)),
+            MofNCompleteColumn(table_column=Column(min_width=7)),
+            TimeElapsedColumn(table_column=Column(min_width=7)),
+            TextColumn("{task.fields[text]}", markup=False, table_column=text),
+            console=console,
+            expand=True,
+        )
+
+    def __enter__(self) -> BarProgress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        """Leave the bars as they stand."""
+        self.bars.stop()
+
+    def note(self, text: str) -> None:
+        """Write a line above the bars.
+
+        Parameters
+        ----------
+        text : str
+            The line.
+        """
+        self.bars.console.print(text, markup=False, highlight=False)
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Stage]:
+        """Add a bar.
+
+        Parameters
+        ----------
+        title : str
+            What is done.
+        total : int or None, default=None
+            Number of steps, if it is known.
+
+        Yields
+        ------
+        Stage
+            Moves the bar.
+        """
+        task = self.bars.add_task(title, total=total, text="")
+        yield _BarStage(self.bars, task)
+        done = int(self.bars.tasks[task].completed) or 1
+        self.bars.update(task, total=done, completed=done)
+        self.bars.stop_task(task)
+
+
+class _BarStage(Stage):
+    def __init__(self, bars: Bars, task: Any) -> None:
+        self.bars, self.task = bars, task
+
+    def __call__(self, text: str = "") -> None:
+        self.bars.update(self.task, advance=1, text=text)
+
+
+class EpochReporter:
+    """Tells a stage about each epoch, through scikit-learn's callback protocol.
+
+    Parameters
+    ----------
+    stage : Stage
+        Whom to tell.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Begin a fit.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            What is fitted.
+        context : sklearn.callback.CallbackContext
+            The task of the fit.
+        """
+        self.total, self.started = context.max_subtasks, time.perf_counter()
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Begin a task, which is the whole fit or one epoch.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            What is fitted.
+        context : sklearn.callback.CallbackContext
+            The task.
+        """
+
+    def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any) -> None:
+        """Report an epoch.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            What is fitted.
+        context : sklearn.callback.CallbackContext
+            The task.
+        fitted_estimator : estimator instance
+            The estimator as it stands after the epoch.
+        """
+        if context.parent is None:
+            return
+        held_out = fitted_estimator.validation_loss_curve_
+        validation = f", validation {held_out[-1]:.5f}" if held_out else ""
+        self.stage(
+            f"epoch {context.task_id + 1} of {self.total}: loss {fitted_estimator.loss_:.5f}"
+            f"{validation}, {time.perf_counter() - self.started:.0f} s"
+        )
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """End a fit.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            What was fitted.
+        context : sklearn.callback.CallbackContext
+            The task of the fit.
+        """

@@ -1,0 +1,139 @@
+"""Trained models on disk, and whether they are the ones that a run would train.
+
+A file called ``trained.json`` says what the weights beside it were trained with: a fingerprint of
+data, seed and settings, and the checksum of each file. It is written after each model, so a run
+that was interrupted can go on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from skscratch import __version__
+from skscratch.datasets import Images
+from skscratch.experiments.settings import Settings
+
+LEDGER = "trained.json"
+
+Model = TypeVar("Model")
+
+
+def fingerprint(images: Images, settings: Settings, seed: int) -> str:
+    """Return a checksum of everything that decides what the trained models are.
+
+    Parameters
+    ----------
+    images : Images
+        The data, pixels and labels included.
+    settings : Settings
+        The choices of the run.
+    seed : int
+        The seed.
+
+    Returns
+    -------
+    str
+        A SHA-256 sum in hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for part in (images.X_train, images.y_train, images.X_test, images.y_test):
+        digest.update(f"{part.dtype.str} {part.shape}".encode())
+        digest.update(np.ascontiguousarray(part).data)
+    digest.update(f"{__version__} {seed} {images.image_shape} {settings}".encode())
+    return digest.hexdigest()
+
+
+class Store:
+    """The models of one folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where the weights are.
+    mark : str
+        The fingerprint of this run.
+    reuse : bool
+        Whether models from earlier runs may be used.
+    note : callable
+        Called with a line where a model cannot be used again.
+    """
+
+    def __init__(
+        self, folder: Path, mark: str, *, reuse: bool, note: Callable[[str], None]
+    ) -> None:
+        self.folder, self.mark, self.note = folder, mark, note
+        self.models: dict[str, dict[str, Any]] = {}
+        if reuse:
+            self._read()
+
+    def _read(self) -> None:
+        ledger = self.folder / LEDGER
+        try:
+            known = json.loads(ledger.read_text(encoding="utf-8"))
+            if known["fingerprint"] == self.mark:
+                self.models = dict(known["models"])
+            else:
+                self.note(
+                    f"The models in {self.folder} were trained with other data, settings or seed: "
+                    "training again."
+                )
+        except FileNotFoundError:
+            self.note(f"There are no trained models in {self.folder}: training.")
+        except (ValueError, KeyError, TypeError) as error:
+            self.note(f"{ledger} cannot be read ({error}): training again.")
+
+    def get(self, name: str, read: Callable[[Path], Model]) -> tuple[Model, dict[str, Any]] | None:
+        """Return a model and what was noted about it, or None where it has to be trained.
+
+        Parameters
+        ----------
+        name : str
+            Name of the file.
+        read : callable
+            Reads the model from a path, and raises ValueError where it cannot.
+
+        Returns
+        -------
+        tuple of (model, dict) or None
+            The model and its facts.
+        """
+        if name not in self.models:
+            return None
+        path = self.folder / name
+        try:
+            if _checksum(path) != self.models[name]["sha256"]:
+                raise ValueError("it was changed since")
+            model = read(path)
+            return model, dict(self.models[name]["facts"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.note(f"{path} cannot be used again ({error}): training again.")
+            return None
+
+    def put(self, name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> None:
+        """Write a model and note facts about it.
+
+        Parameters
+        ----------
+        name : str
+            Name of the file.
+        write : callable
+            Writes the model to a path.
+        facts : dict
+            What to remember, as JSON can hold it.
+        """
+        path = self.folder / name
+        write(path)
+        self.models[name] = {"sha256": _checksum(path), "facts": facts}
+        ledger = {"fingerprint": self.mark, "models": self.models}
+        (self.folder / LEDGER).write_text(json.dumps(ledger, indent=1) + "\n", encoding="utf-8")
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,47 @@
+"""What the tests of the core build again and again."""
+
+import numpy as np
+
+from skscratch.core import Dense, FanInUniform, Layer, Loss, Network, Objective
+
+N_IN, N_OUT, ROWS = 5, 3, 7
+
+
+def dense(width):
+    # Biases that are not 0 keep relu off its kink.
+    return Dense(width, bias=FanInUniform())
+
+
+def network(*layers, n_in=N_IN, dtype=np.float64, seed=1, **options):
+    return Network(layers, n_in, dtype, rng=seed, **options)
+
+
+def rows(n=ROWS, width=N_IN, seed=0, dtype=np.float64):
+    return np.random.default_rng(seed).normal(size=(n, width)).astype(dtype)
+
+
+def target_for(loss, n=ROWS, width=N_OUT, seed=0, dtype=np.float64):
+    """Targets of the kind that the loss is made for."""
+    rng = np.random.default_rng(seed)
+    one_hot = np.eye(width)[rng.integers(width, size=n)]
+    kinds = {
+        "real": rng.normal(size=(n, width)),
+        "share": rng.random((n, width)),
+        "one-hot": one_hot,
+        "sign": 2 * one_hot - 1,
+        "count": rng.poisson(2.0, size=(n, width)),
+    }
+    return kinds[Loss.named(loss).targets].astype(dtype)
+
+
+def weights(n=ROWS, dtype=np.float64):
+    """Some weights, a 0 among them."""
+    return np.arange(n, dtype=dtype) % 4
+
+
+def objective(net, loss="squared_error", **options):
+    return Objective(net, Loss.named(loss), **options)
+
+
+# Every layer that keeps the width of what it gets.
+KEEPS_WIDTH = [name for name in Layer.members() if name not in ("dense", "append_constant")]

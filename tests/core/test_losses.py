@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from skscratch.core import Huber, Loss, LossBuffers
+from tests.core.common import rows, target_for, weights
+
+LOSSES = pytest.mark.parametrize("name", Loss.members())
+
+
+def value_and_grad(loss, raw, target, scale=1.0):
+    b = LossBuffers(*[np.full_like(raw, np.nan) for _ in range(3)], np.empty_like(raw[:, :1]))
+    # Training ignores overflow too: exp(800) is inf and 1 / (1 + inf) is 0, as it should be.
+    with np.errstate(over="ignore"):
+        return loss.value_and_grad(raw, target, scale, b), b.grad
+
+
+# raw, target, loss of each entry (mpmath 1.4.1 with 30 digits, or by hand)
+GOLDEN = {
+    "squared_error": ([3.0, -1.0], [1.0, -1.0], [4.0, 0.0]),
+    "absolute_error": ([3.0, -1.0], [1.0, -1.5], [2.0, 0.5]),
+    "huber": ([3.0, -1.0, 0.0], [1.0, -1.5, 1.0], [1.5, 0.125, 0.5]),
+    "pinball": ([3.0, -1.0], [1.0, 1.0], [1.0, 1.0]),
+    "binary_log_loss": (
+        [-800.0, -1.2, 35.0, -800.0, 0.4, 35.0],
+        [0.0, 0.0, 0.0, 1.0, 1.0, 1.0],
+        [0.0, 0.2632824673380312, 35.0, 800.0, 0.5130152523999526, 6.305116760146958e-16],
+    ),
+    "log_loss": ([1000.0, 998.0, -5.0], [0.0, 1.0, 0.0], [0.0, 2.1269280110429727, 0.0]),
+    "hinge": ([2.0, 0.5, -1.0, 1.0], [1.0, 1.0, 1.0, -1.0], [0.0, 0.5, 2.0, 2.0]),
+    "squared_hinge": ([2.0, 0.5, -1.0, 1.0], [1.0, 1.0, 1.0, -1.0], [0.0, 0.25, 4.0, 4.0]),
+    "multiclass_hinge": ([0.5, 0.2, 0.9], [1.0, 0.0, 0.0], [1.4, 0.0, 0.0]),
+    "poisson": (
+        [-1.5, 0.2, 2.0],
+        [0.0, 3.0, 7.0],
+        [0.22313016014842982, 0.9172396241644989, 0.010427142317843363],
+    ),
+}
+
+
+@LOSSES
+def test_values(name):
+    raw, target, expected = (np.array([values]) for values in GOLDEN[name])
+    loss = Loss.named(name)
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(loss.of_rows(raw, target), [expected.sum()], rtol=1e-13)
+    value, _ = value_and_grad(loss, raw, target)
+    np.testing.assert_allclose(value, expected.sum(), rtol=1e-13)
+
+
+@LOSSES
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_are_repetition(name, dtype):
+    raw, target = rows(width=3, dtype=dtype), target_for(name, dtype=dtype)
+    weight = weights(dtype=dtype)
+    again = weight.astype(int)
+    value, grad = value_and_grad(Loss.named(name), raw, target, weight.reshape(-1, 1))
+    repeated, _ = value_and_grad(
+        Loss.named(name), np.repeat(raw, again, axis=0), np.repeat(target, again, axis=0)
+    )
+    _, once = value_and_grad(Loss.named(name), raw, target)
+    np.testing.assert_allclose(value, repeated, rtol=1e-5 if dtype == np.float32 else 1e-13)
+    np.testing.assert_allclose(grad, once * weight[:, None], rtol=1e-6)
+    assert grad.dtype == dtype
+
+
+@LOSSES
+def test_outputs_may_weigh_differently(name):
+    raw, target, weight = rows(width=3), target_for(name), np.abs(rows(width=3, seed=5))
+    value, grad = value_and_grad(Loss.named(name), raw, target, weight)
+    _, plain = value_and_grad(Loss.named(name), raw, target)
+    np.testing.assert_allclose(grad, plain * weight)
+    equal, _ = value_and_grad(Loss.named(name), raw, target, np.full((7, 3), 2.0))
+    np.testing.assert_allclose(equal, value_and_grad(Loss.named(name), raw, target, 2.0)[0])
+    assert np.isfinite(value)
+
+
+@LOSSES
+def test_inputs_are_left_alone(name):
+    raw, target = rows(width=3), target_for(name)
+    raw.flags.writeable = target.flags.writeable = False
+    value_and_grad(Loss.named(name), raw, target)
+    Loss.named(name).predict(raw)
+
+
+@LOSSES
+def test_a_loss_is_never_negative_and_zero_at_its_target(name):
+    loss, target = Loss.named(name), target_for(name)
+    assert (loss.of_rows(rows(width=3), target) >= 0).all()
+    best = {
+        "binary_log_loss": lambda t: 60.0 * (2 * t.round() - 1),
+        "log_loss": lambda t: 60.0 * t,
+        "multiclass_hinge": lambda t: 2.0 * t,
+        "poisson": lambda t: np.log(np.maximum(t, 1e-30)),
+    }.get(name, lambda t: t)
+    if name == "binary_log_loss":
+        target = target.round()
+
+    np.testing.assert_allclose(loss.of_rows(best(target), target), 0, atol=1e-12)
+
+
+@LOSSES
+def test_predict_is_the_inverse_link(name):
+    raw = rows(width=3)
+    predicted = Loss.named(name).predict(raw)
+    expected = {
+        "identity": Loss.named(name).predict(raw) if name == "pinball" else raw,
+        "logistic": 1 / (1 + np.exp(-raw)),
+        "softmax": np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True),
+        "exp": np.exp(raw),
+    }[Loss.named(name).link]
+    np.testing.assert_allclose(predicted, expected, rtol=1e-13)
+
+
+@given(
+    hnp.arrays(float, 4, elements=st.floats(-1e6, 1e6)),
+    hnp.arrays(float, 4, elements=st.floats(-1e6, 1e6)),
+    st.floats(1e-3, 1e3),
+)
+def test_huber_lies_between_its_branches(raw, target, delta):
+    d = np.abs(raw - target)
+    huber = Huber(delta).of_rows(raw.reshape(-1, 1), target.reshape(-1, 1))
+    expected = np.where(d <= delta, d**2 / 2, delta * (d - delta / 2))
+    np.testing.assert_allclose(huber, expected, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from skscratch.core import SGD, Adam, AdamW, Optimizer, RMSprop
+from skscratch.core.optimizers import FLUSH_EVERY
+
+W = np.array([1.0, -2.0, 0.5])
+GRADIENTS = [[0.3, -0.1, 2.0], [-0.2, 0.4, 1.0], [0.1, 0.1, -3.0]]
+OPTIMIZERS = pytest.mark.parametrize("name", Optimizer.members())
+
+
+# Keras 3.15.1 on TensorFlow 2.21.0, float64 variables, learning rate 0.1. Keras keeps the
+# constants in float32, hence the tolerance.
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        (SGD(), [0.98, -2.04, 0.5]),
+        (SGD(momentum=0.9), [0.9467000015258789, -2.0588999997138977, 0.06800001573562608]),
+        (
+            SGD(momentum=0.9, nesterov=True),
+            [0.932030002644062, -2.093009998338222, 0.1112000244617457],
+        ),
+        (RMSprop(0.9, 1e-7), [0.7738834162098367, -2.0700223814320293, 0.2980422847195344]),
+        (Adam(), [0.8576981461734636, -2.0130450062635026, 0.31498097814237624]),
+        (
+            AdamW(weight_decay=0.01),
+            [0.854915495634446, -2.0071949524936534, 0.3137755936330644],
+        ),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_three_steps_are_those_of_keras(optimizer, expected, dtype):
+    w = W.astype(dtype)
+    state = optimizer.start(w)
+    for gradient in GRADIENTS:
+        optimizer.step(w, np.array(gradient, dtype), 0.1, state)
+    assert w.dtype == dtype
+    assert state.t == 3
+    np.testing.assert_allclose(w, expected, rtol=1e-5)
+
+
+@OPTIMIZERS
+@pytest.mark.parametrize("cut", [1, 7, 50])
+def test_blocks_give_the_bits_of_the_whole(name, cut):
+    optimizer = Optimizer.named(name)
+    rng = np.random.default_rng(0)
+    whole = rng.normal(size=100)
+    blocks = whole.copy()
+    state, other = optimizer.start(whole), optimizer.start(blocks)
+    for t in range(1, 5):
+        gradient = rng.normal(size=100)
+        copy = gradient.copy()
+        optimizer.step(whole, gradient, 0.01, state)
+        for place in (slice(0, cut), slice(cut, 100)):
+            slots = [slot[place] for slot in other.slots]
+            optimizer.update(blocks[place], copy[place], slots, other.scratch[place], 0.01, t)
+    np.testing.assert_array_equal(whole, blocks)
+
+
+@OPTIMIZERS
+def test_a_quadratic_gets_smaller(name):
+    optimizer, w = Optimizer.named(name), W.copy()
+    state = optimizer.start(w)
+    for _ in range(300):
+        optimizer.step(w, 2 * w, 0.02, state)
+    assert (w**2).sum() < 0.01
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.9), RMSprop(), Adam(), AdamW()], ids=repr)
+def test_nothing_becomes_denormal(optimizer):
+    w = np.ones(4, np.float32)
+    state = optimizer.start(w)
+    optimizer.step(w, np.full(4, 1e-3, np.float32), 1e-3, state)
+    for _ in range(20 * FLUSH_EVERY):
+        optimizer.step(w, np.zeros(4, np.float32), 1e-3, state)
+        for slot in state.slots:
+            assert (np.abs(slot[slot != 0]) >= np.finfo(np.float32).tiny).all()

@@ -1,0 +1,358 @@
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from skscratch.core import (
+    SGD,
+    Adam,
+    Adaptive,
+    Constant,
+    Dense,
+    DivergenceError,
+    Dropout,
+    GaussianNoise,
+    Layer,
+    Loss,
+    Network,
+    Objective,
+    Optimizer,
+    Patience,
+    ReLU,
+    Schedule,
+    Sigmoid,
+    SquaredError,
+    Tanh,
+    train,
+    training,
+)
+from skscratch.core.training import ArrayRows, evaluate
+from skscratch.core.workers import shards
+from tests.core.common import KEEPS_WIDTH, N_OUT, dense, network, objective, rows, target_for
+
+
+@pytest.fixture
+def any_work_is_large(monkeypatch):
+    """Let even the small networks of these tests be cut into shards and blocks."""
+    monkeypatch.setattr("skscratch.core.workers.SMALL_WORK", 0)
+    monkeypatch.setattr(training, "BLOCK_SHARED", 16)
+    monkeypatch.setattr(training, "BLOCK_ALONE", 8)
+    monkeypatch.setattr(training, "BLOCK_ROWS", 12)
+
+
+def fit(loss="squared_error", *, seed=0, layers=None, dtype=np.float32, n=200, **options):
+    """Train a little, and return the parameters' bits and the losses."""
+    net = network(*(layers or [Dense(20), ReLU(), Dropout(0.2), Dense(N_OUT)]), dtype=dtype)
+    options = {"batch_size": 64, "max_epochs": 4, "optimizer": Adam(), "rng": seed} | options
+    run = train(
+        objective(net, loss), rows(n, dtype=dtype), target_for(loss, n, dtype=dtype), **options
+    )
+    return net.params.copy(), run
+
+
+def same(a, b):
+    np.testing.assert_array_equal(a[0], b[0])
+    assert a[1].losses == b[1].losses
+
+
+# Determinism
+
+
+@pytest.mark.usefixtures("any_work_is_large")
+@pytest.mark.parametrize("loss", Loss.members())
+def test_threads_do_not_change_a_bit(loss):
+    weight = np.arange(200) % 5
+    one = fit(loss, n_threads=1, weight=weight)
+    assert len(shards(64, one[0].size)) > 1
+    for n_threads in (2, 3):
+        same(one, fit(loss, n_threads=n_threads, weight=weight))
+
+
+@pytest.mark.usefixtures("any_work_is_large")
+@pytest.mark.parametrize("name", KEEPS_WIDTH)
+def test_threads_do_not_change_a_bit_of_any_layer(name):
+    layers = [Layer.named(name), Dense(20), Layer.named(name), Dense(N_OUT)]
+    same(fit(layers=layers, n_threads=1), fit(layers=layers, n_threads=2))
+
+
+@pytest.mark.usefixtures("any_work_is_large")
+@pytest.mark.parametrize("name", Optimizer.members())
+def test_threads_do_not_change_a_bit_of_any_optimizer(name):
+    optimizer = Optimizer.named(name)
+    same(fit(optimizer=optimizer, n_threads=1), fit(optimizer=optimizer, n_threads=2))
+
+
+def test_a_real_sharded_network_has_the_same_bits_without_any_patch():
+    def params(n_threads):
+        net = Network([Dense(300), Tanh(), Dense(60)], 60, np.float32)
+        X = rows(300, 60, dtype=np.float32)
+        train(
+            Objective(net, SquaredError()),
+            X,
+            X,
+            optimizer=Adam(),
+            schedule=Constant(1e-3),
+            batch_size=150,
+            max_epochs=2,
+            rng=0,
+            n_threads=n_threads,
+        )
+        return net.params
+
+    assert len(shards(150, params(1).size)) > 1
+    np.testing.assert_array_equal(params(1), params(2))
+
+
+def test_two_runs_have_the_same_bits_and_another_seed_has_not():
+    same(fit(seed=1), fit(seed=1))
+    assert not np.array_equal(fit(seed=1)[0], fit(seed=2)[0])
+
+
+@pytest.mark.parametrize(
+    "optimizer", [SGD(), SGD(0.9, True), *map(Optimizer.named, Optimizer.members())], ids=repr
+)
+@pytest.mark.parametrize("schedule", Schedule.members())
+def test_k_times_one_epoch_is_one_time_k_epochs(optimizer, schedule):
+    schedule = Schedule.named(schedule, initial=0.01)
+    whole = fit(optimizer=optimizer, schedule=schedule, patience=Patience(0.05, 1))
+
+    net = network(Dense(20), ReLU(), Dropout(0.2), Dense(N_OUT), dtype=np.float32)
+    target = objective(net)
+    X, y = rows(200, dtype=np.float32), target_for("squared_error", 200, dtype=np.float32)
+    state = training.start(target, optimizer, 0)
+    state.clock.n_steps = 4 * 4
+    losses = []
+    for _ in range(whole[1].n_epochs):
+        # Interrupted, stored and resumed.
+        state = pickle.loads(pickle.dumps(state))
+        run = train(
+            target,
+            X,
+            y,
+            optimizer=optimizer,
+            schedule=schedule,
+            batch_size=64,
+            max_epochs=1,
+            patience=Patience(0.05, 1),
+            state=state,
+        )
+        losses += run.losses
+    np.testing.assert_array_equal(net.params, whole[0])
+    assert losses == whole[1].losses
+
+
+def test_the_blocks_of_a_large_full_batch_add_up(monkeypatch):
+    whole = fit(n=150, batch_size=150, layers=[Dense(9), Tanh(), Dense(N_OUT)], dtype=np.float64)
+    monkeypatch.setattr(training, "BLOCK_ROWS", 40)
+    blocks = fit(n=150, batch_size=150, layers=[Dense(9), Tanh(), Dense(N_OUT)], dtype=np.float64)
+    np.testing.assert_allclose(whole[0], blocks[0], rtol=1e-9)
+
+
+# Weights
+
+
+def test_weights_are_repetition():
+    weight = np.arange(60) % 4
+    again = np.repeat(np.arange(60), weight)
+
+    def params(X, y, weight):
+        net = network(Dense(6), Tanh(), Dense(N_OUT))
+        train(
+            objective(net, l2=0.1), X, y, weight=weight, batch_size=1000, max_epochs=30, rng=0,
+            optimizer=Adam(), schedule=Constant(0.01),
+        )  # fmt: skip
+        return net.params
+
+    X, y = rows(60), target_for("squared_error", 60)
+    np.testing.assert_allclose(params(X, y, weight), params(X[again], y[again], None), atol=1e-9)
+
+
+def test_a_batch_without_weight_changes_nothing():
+    net = network(Dense(N_OUT))
+    before = net.params.copy()
+    weight = np.r_[np.zeros(5), np.ones(2)]
+    run = train(
+        objective(net),
+        rows(),
+        target_for("squared_error"),
+        weight=weight,
+        batch_size=5,
+        shuffle=False,
+        max_epochs=1,
+    )
+    after = net.params.copy()
+    assert run.state.optimizer.t == 1
+    assert not np.array_equal(before, after)
+
+
+# What a step may allocate and compute in
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("optimizer", Optimizer.members())
+def test_a_step_allocates_nothing_of_the_size_of_batch_or_parameters(dtype, optimizer):
+    net = Network(
+        [GaussianNoise(), dense(256), ReLU(), Dropout(0.1), dense(64), Sigmoid()], 64, dtype
+    )
+    X = rows(2048, 64, dtype=dtype)
+    peaks = []
+
+    def before_epoch():
+        tracemalloc.reset_peak()
+        peaks.append(-tracemalloc.get_traced_memory()[0])
+
+    def on_epoch(run):
+        peaks[-1] += tracemalloc.get_traced_memory()[1]
+
+    tracemalloc.start()
+    try:
+        train(
+            Objective(net, SquaredError(), l2=0.1),
+            X,
+            X,
+            optimizer=Optimizer.named(optimizer),
+            batch_size=1024,
+            max_epochs=3,
+            weight=np.ones(2048),
+            rng=0,
+            before_epoch=before_epoch,
+            on_epoch=on_epoch,
+        )
+    finally:
+        tracemalloc.stop()
+    # Buffers are made in the first epoch. In each, the order of the rows is drawn (8 bytes a row);
+    # and where NumPy casts truth values to numbers it takes 8192 of them at a time.
+    allowed = 2048 * 8 + 8192 * (X.itemsize + 1)
+    assert max(peaks[1:]) < allowed < min(1024 * 64 * X.itemsize, net.params.nbytes)
+
+
+def test_a_float32_step_computes_in_float32():
+    net = Network([dense(8), *map(Layer.named, KEEPS_WIDTH), dense(N_OUT)], 5, np.float32)
+    for loss in Loss.members():
+        target = objective(net, loss, l2=0.1)
+        X, y = rows(dtype=np.float32), target_for(loss, dtype=np.float32)
+        ws = net.workspace(7, train=True, rng=np.random.default_rng(0))
+        target.value_and_grad(X, y, ws, np.ones((7, 1), np.float32))
+        assert {array.dtype for array in ws._pool.values()} == {np.dtype(np.float32)}
+        assert ws.grad.dtype == np.float32
+
+
+# Data of any kind
+
+
+def test_any_memory_order_and_dtype_gives_the_same_rows():
+    X = (rows(40) * 10).astype(np.uint8)
+    expected = X.astype(np.float32)[[3, 1, 38]]
+    read_only = X.astype(np.float32)
+    read_only.flags.writeable = False
+    for data in (X, np.asfortranarray(X, np.float32), read_only, X.astype(float)[:, :]):
+        out = np.empty((3, 5), np.float32)
+        got = ArrayRows(data).take(np.array([3, 1, 38]), out)
+        np.testing.assert_array_equal(got, expected)
+        assert got.dtype == np.float32
+        assert ArrayRows(data).take(slice(1, 3), out[:2]).dtype == np.float32
+
+
+def test_slices_of_fitting_arrays_are_views():
+    X = rows(40)
+    assert np.shares_memory(ArrayRows(X).take(slice(2, 9), np.empty((7, 5))), X)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (rows(5), target_for("squared_error", 6), "X has 5 rows, target 6"),
+        (rows(5, 4), target_for("squared_error", 5), r"X must have shape \(n, 5\)"),
+        (rows(5), rows(5, 2), r"target must have shape \(n, 3\)"),
+        (rows(0), rows(0, 3), "X has 0 rows"),
+    ],
+)
+def test_data_that_do_not_fit(X, y, message):
+    with pytest.raises(ValueError, match=message):
+        train(objective(network(Dense(N_OUT))), X, y)
+
+
+# Stopping, keeping, diverging
+
+
+def test_patience_is_a_return_value():
+    assert fit(patience=Patience(1e9, 1), max_epochs=50)[1].n_epochs == 3
+    assert fit(patience=Patience(1e9, 1), max_epochs=50)[1].stopped == "patience"
+    assert fit(patience=Patience(1e9, np.inf))[1].stopped is None
+
+
+def test_adaptive_lowers_before_it_stops():
+    run = fit(patience=Patience(1e9, 1), schedule=Adaptive(1e-3), max_epochs=200)[1]
+    assert run.stopped == "patience"
+    assert run.state.clock.plateaus == 5
+
+
+def test_on_epoch_stops():
+    seen = []
+    run = fit(on_epoch=lambda run: seen.append(run.n_epochs) or run.n_epochs == 2, max_epochs=9)[1]
+    assert seen == [1, 2]
+    assert run.stopped == "on_epoch"
+
+
+def test_the_best_parameters_are_kept():
+    scores, kept = iter([0.1, 0.9, 0.5]), []
+    net = network(Dense(N_OUT))
+
+    def validate():
+        kept.append(net.params.copy())
+        return next(scores)
+
+    run = train(
+        objective(net),
+        rows(),
+        target_for("squared_error"),
+        validate=validate,
+        keep_best=True,
+        max_epochs=3,
+    )
+    assert run.scores == [0.1, 0.9, 0.5]
+    np.testing.assert_array_equal(net.params, kept[1])
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e30])
+def test_divergence_names_the_epoch_and_what_to_try(rate):
+    with pytest.raises(DivergenceError, match=r"diverged in epoch \d+.*smaller learning rate"):
+        fit(optimizer=SGD(), schedule=Constant(rate), max_epochs=200)
+
+
+def test_the_loss_falls_for_every_optimizer():
+    for name in Optimizer.members():
+        run = fit(optimizer=Optimizer.named(name), schedule=Constant(3e-3), max_epochs=30)[1]
+        assert run.losses[-1] < run.losses[0]
+
+
+def test_the_reported_loss_is_the_loss_that_is_minimised():
+    net = network(Dense(N_OUT))
+    goal = objective(net, l2=0.5, scale=0.3)
+    ws = net.workspace(7, train=True)
+    expected = goal.value_and_grad(rows(), target_for("squared_error"), ws)
+    run = train(goal, rows(), target_for("squared_error"), batch_size=7, max_epochs=1)
+    np.testing.assert_allclose(run.losses, [expected], rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_evaluate_is_the_mean_loss(n_threads, monkeypatch):
+    monkeypatch.setattr(training, "BLOCK_ROWS", 16)
+    net, weight = network(Dense(N_OUT), Sigmoid()), np.arange(50) % 3
+    X, y = rows(50), target_for("squared_error", 50)
+    expected = np.average(((net(X) - y) ** 2).sum(axis=1), weights=weight)
+    value = evaluate(objective(net, l2=1.0), X, y, weight, n_threads)
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
+def test_full_gradient_is_that_of_the_objective():
+    net = network(Dense(6), Tanh(), Dense(N_OUT))
+    goal = objective(net, "binary_log_loss", l2=0.2)
+    X, y = rows(30), target_for("binary_log_loss", 30)
+    ws = net.workspace(30, train=True)
+    value = goal.value_and_grad(X, y, ws)
+    with training.Workers(2) as workers:
+        batch = training.BatchGradient(goal, ArrayRows(X), ArrayRows(y), None, 30, workers)
+        np.testing.assert_allclose(batch.value(slice(0, 30), 30), value, rtol=1e-12)
+        np.testing.assert_allclose(batch.gradient(), ws.grad, atol=1e-14)

@@ -1,0 +1,117 @@
+import itertools
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
+
+from skscratch.core import Dense, Tanh
+from skscratch.core.network import PREDICT_ROWS
+from skscratch.core.workers import (
+    MOST_SHARDS,
+    SMALL_WORK,
+    SingleThreadedBLAS,
+    Workers,
+    predict,
+    shards,
+)
+from tests.core.common import network, rows
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**8))
+def test_shards_cover_the_batch_in_order(n_rows, n_params):
+    cut = shards(n_rows, n_params)
+    assert 1 <= len(cut) <= MOST_SHARDS
+    assert cut[0].start == 0
+    assert cut[-1].stop == n_rows
+    assert all(a.stop == b.start for a, b in itertools.pairwise(cut))
+    assert all(s.stop > s.start for s in cut)
+    if n_rows * n_params < SMALL_WORK:
+        assert len(cut) == 1
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("n_jobs", [0, 1, 2, 7])
+def test_every_job_runs_once_and_on_its_thread(n_threads, n_jobs):
+    done, who = [0] * n_jobs, [None] * n_jobs
+
+    def job(k):
+        done[k] += 1
+        who[k] = threading.get_ident()
+
+    with Workers(n_threads) as workers:
+        for _ in range(5):
+            workers.run([lambda k=k: job(k) for k in range(n_jobs)])
+    assert done == [5] * n_jobs
+    assert len(set(who)) == min(n_threads, n_jobs)
+    if n_jobs:
+        assert who[0] == threading.get_ident()
+
+
+def fail():
+    raise RuntimeError("from a job")
+
+
+def nothing():
+    pass
+
+
+@pytest.mark.parametrize("jobs", [[fail, nothing], [nothing, fail]], ids=["caller", "helper"])
+def test_an_error_in_a_job_reaches_the_caller_and_the_pool_lives_on(jobs):
+    with Workers(2) as workers:
+        with pytest.raises(RuntimeError, match="from a job"):
+            workers.run(jobs)
+        workers.run([nothing, nothing])
+
+
+def test_threads_end_with_the_pool():
+    before = threading.active_count()
+    with Workers(4) as workers:
+        workers.run([nothing] * 4)
+        assert threading.active_count() == before + 3
+    for _ in range(1000):
+        if threading.active_count() == before:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("threads were left behind")
+
+
+def test_the_blas_limit_is_counted_and_lifted():
+    blas = SingleThreadedBLAS()
+    with threadpool_limits(2, user_api="blas"):
+        assert blas.threads_allowed() == 2
+        with blas:
+            with blas:
+                assert blas.threads_allowed() == 1
+            # The inner one must not lift the outer one's limit.
+            assert blas.threads_allowed() == 1
+        assert blas.threads_allowed() == 2
+
+
+def test_numpy_error_state_reaches_the_threads():
+    def overflow():
+        np.exp(np.array([1000.0]))
+
+    with np.errstate(over="raise"), Workers(2) as workers, pytest.raises(FloatingPointError):
+        workers.run([nothing, overflow])
+
+
+@pytest.mark.parametrize("n", [1, PREDICT_ROWS, 3 * PREDICT_ROWS + 5])
+def test_prediction_has_the_same_bits_for_any_number_of_threads(n):
+    net, X = network(Dense(40), Tanh(), Dense(3)), rows(n)
+    results = []
+    for n_threads in (1, 2, 5):
+        out = np.full((n, 3), np.nan)
+        predict(
+            net,
+            n,
+            lambda block, room: X[block],
+            lambda block, y, out=out: np.copyto(out[block], y),
+            n_threads,
+        )
+        results.append(out)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+    np.testing.assert_allclose(results[0], net(X), rtol=1e-12)

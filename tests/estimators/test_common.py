@@ -1,0 +1,122 @@
+"""scikit-learn's own checks: all of `check_estimator`, and the checks it keeps beside it."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.utils import estimator_checks as checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor
+from skscratch.estimators._base import FitData
+
+
+class SinglePrecisionMLPClassifier(MLPClassifier):
+    """What float32 data do, for checks that bring float64."""
+
+    def _check_data(self, X, y, sample_weight, **how):
+        data = super()._check_data(X, y, sample_weight, **how)
+        columns = (data.weight, data.encoded)
+        weight, encoded = (None if c is None else c.astype(np.float32) for c in columns)
+        return FitData(data.X.astype(np.float32), data.y, weight, encoded)
+
+
+DEFAULTS = [AutoencoderTransformer(), LinearSVM(), MLPClassifier(), MLPRegressor()]
+OTHERS = [
+    AutoencoderTransformer(loss="huber", activation="elu", max_iter=3),
+    AutoencoderTransformer(noise="gaussian", sparsity=1e-3, max_iter=3),
+    AutoencoderTransformer(hidden_layer_sizes=(), tied_weights=True, solver="sgd", max_iter=3),
+    AutoencoderTransformer(early_stopping=True, activation="tanh", max_iter=5),
+    MLPClassifier(solver="lbfgs", activation="tanh"),
+    MLPClassifier(solver="sgd", learning_rate="adaptive", learning_rate_init=0.1),
+    SinglePrecisionMLPClassifier(),
+    MLPClassifier(dropout=0.1),
+    MLPClassifier(layer_norm=True, activation=["silu"]),
+    MLPClassifier(class_weight="balanced"),
+    MLPClassifier(early_stopping=True),
+    MLPClassifier(solver="adamw", label_smoothing=0.1, max_gradient_norm=1.0),
+    MLPRegressor(solver="lbfgs", hidden_layer_sizes=20),
+    MLPRegressor(loss="huber", layer_norm=True),
+    MLPRegressor(loss="pinball", learning_rate="cosine", dropout=0.1),
+    MLPRegressor(early_stopping=True),
+    LinearSVM(warm_start=True, C=0.1),
+    LinearSVM(multi_class="crammer_singer"),
+    LinearSVM(class_weight="balanced"),
+]
+BESIDE = [
+    checks.check_dataframe_column_names_consistency,
+    checks.check_inplace_ensure_writeable,
+    checks.check_param_validation,
+    checks.check_set_output_transform,
+]
+FOR_TRANSFORMERS = [
+    checks.check_global_output_transform_pandas,
+    checks.check_global_set_output_transform_polars,
+    checks.check_set_output_transform_pandas,
+    checks.check_set_output_transform_polars,
+    checks.check_transformer_get_feature_names_out,
+    checks.check_transformer_get_feature_names_out_pandas,
+]
+
+# Training to the largest number of epochs is what the checks ask for.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1:UserWarning"),
+    # scikit-learn's checks fit tables and transform arrays, or the other way round;
+    pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning"),
+    # they pass columns where vectors are expected, and skip by a warning.
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
+]
+
+
+@parametrize_with_checks(DEFAULTS)
+def test_defaults(estimator, check):
+    check(estimator)
+
+
+EQUIVALENCE = [
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+]
+
+
+def excused(estimator):
+    """Name the checks that a configuration fails by its nature; the defaults fail none."""
+    if getattr(estimator, "noise", None) is not None or getattr(estimator, "dropout", 0):
+        reason = "each row draws its own noise, so repeated rows are no heavier row"
+        return dict.fromkeys(EQUIVALENCE, reason)
+    if isinstance(estimator, SinglePrecisionMLPClassifier):
+        digits = dict.fromkeys(EQUIVALENCE, "equal to seven digits is more than float32 has")
+        return digits | {"check_transformer_preserve_dtypes": "it makes float64 float32 on purpose"}
+    if getattr(estimator, "early_stopping", False):
+        reason = "the held-out rows are drawn by number, not by weight"
+        few = "five rows are held out, and the first epoch that has them right is kept"
+        return dict.fromkeys(EQUIVALENCE, reason) | {"check_class_weight_classifiers": few}
+    return {}
+
+
+@parametrize_with_checks(OTHERS, expected_failed_checks=excused)
+def test_other_configurations(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", DEFAULTS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("check", BESIDE, ids=lambda c: c.__name__)
+def test_checks_beside(estimator, check):
+    check(type(estimator).__name__, clone(estimator))
+
+
+@pytest.mark.parametrize("check", FOR_TRANSFORMERS, ids=lambda c: c.__name__)
+def test_checks_beside_for_transformers(check):
+    check("AutoencoderTransformer", AutoencoderTransformer(max_iter=2))
+
+
+def test_no_tag_excuses_anything():
+    for estimator in DEFAULTS:
+        tags = estimator.__sklearn_tags__()
+        assert not tags.non_deterministic
+        assert not tags.no_validation
+        if is_classifier(estimator):
+            assert not tags.classifier_tags.poor_score
+        if tags.regressor_tags is not None:
+            assert not tags.regressor_tags.poor_score

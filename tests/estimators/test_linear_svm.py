@@ -1,0 +1,309 @@
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from skscratch import LinearSVM
+
+LOADERS = [load_iris, load_breast_cancer, load_wine, load_digits]
+
+
+def scaled(load):
+    X, y = load(return_X_y=True)
+    return StandardScaler().fit_transform(X), y
+
+
+def objective(model, X, y, C, loss="squared_hinge", multi_class="ovr", cost=None):
+    """The objective of LinearSVC, written down a second time."""
+    scores = X @ model.coef_.T + model.intercept_
+    if multi_class == "crammer_singer" and len(model.classes_) == 2:
+        # Of two weight vectors, opposite to each other, LinearSVC returns the difference.
+        halves = 0.25 * ((model.coef_**2).sum() + (model.intercept_**2).sum())
+        return halves + C * np.maximum(0, 1 - np.where(y == 1, 1, -1) * scores[:, 0]).sum()
+    weights = 0.5 * ((model.coef_**2).sum() + (model.intercept_**2).sum())
+    if multi_class == "crammer_singer":
+        at_target = scores[np.arange(len(y)), y]
+        margins = scores + (np.arange(scores.shape[1]) != y[:, None])
+        return weights + C * (margins.max(axis=1) - at_target).sum()
+    labels = y == 1 if scores.shape[1] == 1 else y
+    classes = [True] if scores.shape[1] == 1 else range(scores.shape[1])
+    signs = np.where(labels[:, None] == np.array(list(classes)), 1, -1)
+    slack = np.maximum(0, 1 - signs * scores)
+    slack = slack**2 if loss == "squared_hinge" else slack
+    cost = np.ones_like(slack) if cost is None else cost
+    return weights + C * (cost * slack).sum()
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize(
+    ("loss", "multi_class"),
+    [("squared_hinge", "ovr"), ("hinge", "ovr"), ("hinge", "crammer_singer")],
+)
+@pytest.mark.parametrize("C", [0.01, 1.0])
+def test_the_objective_of_liblinear(load, loss, multi_class, C):
+    X, y = scaled(load)
+    options = {"loss": loss, "multi_class": multi_class, "C": C}
+    ours = LinearSVM(**options, tol=1e-6).fit(X, y)
+    theirs = LinearSVC(**options, dual="auto", tol=1e-6, max_iter=20_000, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        theirs.fit(X, y)
+    reached = objective(ours, X, y, C, loss, multi_class)
+    np.testing.assert_allclose(ours.objective_, reached, rtol=1e-9)
+    # Never worse than LIBLINEAR, and below the optimum by nothing: the gap proves it.
+    assert reached <= objective(theirs, X, y, C, loss, multi_class) * (1 + 2e-6)
+    assert 0 <= ours.dual_gap_ <= 1.1e-6 * ours.objective_
+    assert ours.coef_.shape == theirs.coef_.shape
+    assert ours.intercept_.shape == theirs.intercept_.shape
+
+
+@pytest.mark.parametrize(
+    "options", [{"fit_intercept": False}, {"intercept_scaling": 10.0}], ids=str
+)
+def test_the_intercept_of_liblinear(options):
+    X, y = scaled(load_iris)
+    ours = LinearSVM(**options).fit(X, y)
+    theirs = LinearSVC(**options, dual=False, tol=1e-10).fit(X, y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-4)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-4)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 5.0}, {0: 2.0, 1: 0.1}], ids=str)
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("multi_class", ["ovr", "crammer_singer"])
+def test_class_weights_are_those_of_liblinear(class_weight, n_classes, multi_class):
+    X, y = scaled(load_wine)
+    X, y = X[y < n_classes], y[y < n_classes]
+    options = {"class_weight": class_weight, "multi_class": multi_class, "C": 0.1}
+    weight = np.arange(len(y)) % 3 + 0.5
+    ours = LinearSVM(**options, tol=1e-8).fit(X, y, weight)
+    theirs = LinearSVC(**options, tol=1e-8, max_iter=100_000, random_state=0).fit(X, y, weight)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-3)
+
+
+def test_float32_stays_float32_and_near():
+    X, y = scaled(load_digits)
+    double = LinearSVM(C=0.1).fit(X, y)
+    single = LinearSVM(C=0.1).fit(X.astype(np.float32), y)
+    assert single.coef_.dtype == single.intercept_.dtype == np.float32
+    assert double.coef_.dtype == np.float64
+    np.testing.assert_allclose(single.objective_, double.objective_, rtol=1e-5)
+    assert single.decision_function(X.astype(np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize("solver", ["newton-cg", "sgd"])
+def test_sparse_rows_give_the_result_of_dense_ones(solver):
+    X, y = load_digits(return_X_y=True)
+    X = X / 16
+    options = {"solver": solver, "random_state": 0, "tol": 1e-3}
+    dense = LinearSVM(**options).fit(X, y)
+    for form in (sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix):
+        other = LinearSVM(**options).fit(form(X), y)
+        np.testing.assert_allclose(other.coef_, dense.coef_, atol=1e-5)
+        np.testing.assert_array_equal(other.predict(form(X)), dense.predict(X))
+
+
+def test_strings_and_two_classes():
+    X, y = scaled(load_breast_cancer)
+    names = np.array(["malignant", "benign"])[y]
+    fitted = LinearSVM().fit(X, names)
+    assert fitted.coef_.shape == (1, 30)
+    assert fitted.decision_function(X).shape == (569,)
+    assert fitted.score(X, names) > 0.98
+
+
+def test_probabilities_by_calibration():
+    X, y = scaled(load_iris)
+    calibrated = CalibratedClassifierCV(LinearSVM()).fit(X, y)
+    assert calibrated.predict_proba(X).shape == (150, 3)
+
+
+def test_warm_start_takes_fewer_steps():
+    X, y = scaled(load_digits)
+    cold = LinearSVM(C=0.1, loss="hinge").fit(X, y)
+    warm = LinearSVM(C=0.09, loss="hinge", warm_start=True).fit(X, y)
+    again = warm.set_params(C=0.1).fit(X, y)
+    np.testing.assert_allclose(again.objective_, cold.objective_, rtol=1e-4)
+    other = LinearSVM(warm_start=True).fit(X, y)
+    other.fit(X[:, :20], y)
+    assert other.coef_.shape == (10, 20)
+
+
+def test_too_few_steps_warn_with_the_gap_and_what_it_means():
+    X, y = scaled(load_digits)
+    with pytest.warns(ConvergenceWarning, match="with a duality gap of .*StandardScaler"):
+        fitted = LinearSVM(max_iter=1, C=100.0, loss="hinge").fit(X, y)
+    assert fitted.n_iter_ == 1
+    best = LinearSVM(C=100.0, loss="hinge").fit(X, y)
+    assert fitted.objective_ - best.objective_ <= fitted.dual_gap_
+
+
+# By mini-batches
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("multi_class", ["ovr", "crammer_singer"])
+def test_sgd_comes_near_the_optimum(loss, multi_class):
+    X, y = scaled(load_iris)
+    options = {"loss": loss, "multi_class": multi_class, "C": 0.1}
+    best = LinearSVM(**options).fit(X, y)
+    near = LinearSVM(**options, solver="sgd", random_state=0, tol=1e-6).fit(X, y)
+    assert best.objective_ * (1 - 1e-9) <= near.objective_ < 1.02 * best.objective_
+    assert near.dual_gap_ >= near.objective_ - best.objective_
+    again = LinearSVM(**options, solver="sgd", random_state=0, tol=1e-6).fit(X, y)
+    np.testing.assert_array_equal(near.coef_, again.coef_)
+
+
+def test_learning_from_pieces():
+    X, y = scaled(load_digits)
+    model = LinearSVM(solver="sgd", random_state=0)
+    order = np.random.default_rng(0).permutation(len(y))
+    for _ in range(5):
+        for piece in np.array_split(order, 6):
+            model.partial_fit(X[piece], y[piece], classes=np.arange(10))
+    assert model.score(X, y) > 0.93
+    assert not hasattr(LinearSVM(), "partial_fit")
+    with pytest.raises(ValueError, match=r"labels \[12\], which are not among the classes"):
+        model.partial_fit(X[:2], [1, 12])
+    with pytest.raises(ValueError, match="needs all labels at once"):
+        clone(model).set_params(class_weight="balanced").partial_fit(X, y, classes=np.arange(10))
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        clone(model).partial_fit(X, y)
+
+
+class Recorder:
+    def __init__(self, stop_after=99):
+        self.iterations, self.stop_after = [], stop_after
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None, X=None, y=None):
+        if context.task_name != "fit":
+            self.iterations.append(fitted_estimator.score(X, y))
+        return len(self.iterations) >= self.stop_after
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("solver", ["newton-cg", "sgd"])
+def test_callbacks_see_every_iteration_and_can_stop(solver):
+    X, y = scaled(load_digits)
+    recorder = Recorder(stop_after=2)
+    fitted = LinearSVM(solver=solver, loss="hinge", random_state=0).set_callbacks(recorder)
+    fitted.fit(X, y)
+    assert len(recorder.iterations) == 2
+    assert fitted.n_iter_ <= 2
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda X, y: (np.where(X[3, 3] == X, np.nan, X), y), "contains NaN"),
+        (lambda X, y: (np.where(X[3, 3] == X, np.inf, X), y), "infinity"),
+        (lambda X, y: (X, np.zeros(len(y), int)), r"only one class: \[0\]"),
+        (lambda X, y: (X, y + 0.5), "Unknown label type"),
+        (lambda X, y: (X, y[1:]), "inconsistent numbers of samples"),
+        (lambda X, y: (X * 1e300, y), "too large"),
+    ],
+    ids=["nan", "infinity", "one class", "real labels", "lengths", "huge"],
+)
+def test_bad_data_is_refused_and_changes_nothing(spoil, message):
+    X, y = scaled(load_iris)
+    fitted = LinearSVM().fit(X, y)
+    before = dict(vars(fitted))
+    with pytest.raises(ValueError, match=message):
+        fitted.fit(*spoil(X, y))
+    assert vars(fitted) == before
+
+
+def test_one_class_is_left_once_the_weights_are_0():
+    X, y = scaled(load_iris)
+    with pytest.raises(ValueError, match="at least two classes with a weight above 0"):
+        LinearSVM().fit(X, y, sample_weight=(y == 1).astype(float))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("C", 0),
+        ("C", -1.0),
+        ("loss", "log"),
+        ("penalty", "l1"),
+        ("solver", "lbfgs"),
+        ("multi_class", "ovo"),
+        ("tol", 0),
+        ("max_iter", 0),
+        ("intercept_scaling", 0),
+        ("class_weight", "even"),
+    ],
+)
+def test_bad_parameters(name, value):
+    X, y = scaled(load_iris)
+    with pytest.raises(ValueError, match=name):
+        LinearSVM(**{name: value}).fit(X, y)
+
+
+def test_odd_columns_and_rows():
+    X, y = scaled(load_iris)
+    odd = np.c_[X, np.zeros(len(X)), np.full(len(X), 7.0)]
+    odd[::10] = 0
+    fitted = LinearSVM().fit(odd, y)
+    assert np.isfinite(fitted.coef_).all()
+    assert not fitted.coef_[:, 4].any()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({}, {"loss": "hinge"}),
+        ({}, {"C": 0.1}),
+        ({}, {"solver": "sgd"}),
+        ({}, {"multi_class": "crammer_singer"}),
+        ({}, {"class_weight": {0: 3.0}}),
+        ({}, {"fit_intercept": False}),
+        ({}, {"intercept_scaling": 5.0}),
+        ({"solver": "sgd"}, {"solver": "sgd", "tol": 0.5}),
+        ({"solver": "sgd", "random_state": 0}, {"solver": "sgd", "random_state": 1}),
+        ({"solver": "sgd"}, {"solver": "sgd", "max_iter": 3}),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_every_parameter_changes_something(one, other):
+    X, y = scaled(load_iris)
+    a, b = (LinearSVM(**({"random_state": 0} | options)).fit(X, y) for options in (one, other))
+    assert not np.array_equal(a.coef_, b.coef_) or a.n_iter_ != b.n_iter_
+
+
+def test_fit_and_partial_fit_do_not_mix_up_their_memories():
+    X, y = scaled(load_iris)
+    model = LinearSVM(solver="sgd", random_state=0).partial_fit(X, y, classes=[0, 1, 2])
+    model.fit(X, y)
+    assert np.isfinite(model.dual_gap_)
+    model.partial_fit(X, y)
+    # The certificate was that of the fit.
+    assert not hasattr(model, "dual_gap_")
+    assert not hasattr(model, "objective_")
+    with pytest.raises(ValueError, match="classes must name at least two classes"):
+        LinearSVM(solver="sgd").partial_fit(X[:50], y[:50], classes=[0])
+
+
+def test_class_weights_out_of_range():
+    X, y = scaled(load_iris)
+    with pytest.raises(ValueError, match="class_weight"):
+        LinearSVM(class_weight={0: -1.0}).fit(X, y)

@@ -1,0 +1,97 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from skscratch import LinearSVM
+from skscratch.experiments.store import LEDGER, Store, fingerprint
+from skscratch.persistence import load, save
+
+
+@pytest.fixture
+def notes():
+    return []
+
+
+@pytest.fixture
+def folder(tmp_path, notes):
+    store = Store(tmp_path, "mark", reuse=False, note=notes.append)
+    store.put("svm.npz", lambda path: save(LinearSVM(C=7.0), path), {"seconds": 1.5})
+    assert notes == []
+    return tmp_path
+
+
+def reopen(folder, notes, mark="mark", *, reuse=True):
+    return Store(folder, mark, reuse=reuse, note=notes.append)
+
+
+def test_a_model_comes_back_with_its_facts(folder, notes):
+    model, facts = reopen(folder, notes).get("svm.npz", load)
+    assert model.C == 7.0
+    assert facts == {"seconds": 1.5}
+    assert notes == []
+
+
+def test_nothing_comes_back_unless_asked_for(folder, notes):
+    assert reopen(folder, notes, reuse=False).get("svm.npz", load) is None
+    assert notes == []
+
+
+def test_models_of_another_run_are_trained_again(folder, notes):
+    assert reopen(folder, notes, "other").get("svm.npz", load) is None
+    assert "other data, settings or seed: training again" in notes[0]
+
+
+def test_an_empty_folder_is_told(tmp_path, notes):
+    assert reopen(tmp_path, notes).get("svm.npz", load) is None
+    assert "There are no trained models" in notes[0]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"fingerprint": "mark", "models": 3}'])
+def test_a_broken_ledger_is_told(text, folder, notes):
+    (folder / LEDGER).write_text(text)
+    assert reopen(folder, notes).get("svm.npz", load) is None
+    assert f"{LEDGER} cannot be read" in notes[0]
+
+
+@pytest.mark.parametrize("entry", [None, 3, {}, {"sha256": 1}])
+def test_a_broken_entry_is_told(entry, folder, notes):
+    ledger = json.loads((folder / LEDGER).read_text())
+    ledger["models"]["svm.npz"] = entry
+    (folder / LEDGER).write_text(json.dumps(ledger))
+    assert reopen(folder, notes).get("svm.npz", load) is None
+    assert "svm.npz cannot be used again" in notes[0]
+
+
+def test_a_changed_file_is_not_used(folder, notes):
+    save(LinearSVM(C=8.0), folder / "svm.npz")
+    assert reopen(folder, notes).get("svm.npz", load) is None
+    assert "it was changed since" in notes[0]
+
+
+def test_a_missing_file_is_not_used(folder, notes):
+    (folder / "svm.npz").unlink()
+    assert reopen(folder, notes).get("svm.npz", load) is None
+    assert "svm.npz cannot be used again" in notes[0]
+
+
+def test_the_fingerprint_knows_data_settings_and_seed(images, tiny):
+    mark = fingerprint(images, tiny, 0)
+    assert mark == fingerprint(dataclasses.replace(images), tiny, 0)
+    pixels = images.X_train.copy()
+    pixels[3, 3] += 0.5
+    others = [
+        fingerprint(images, tiny, 1),
+        fingerprint(images, dataclasses.replace(tiny, n_validation=41), 0),
+        fingerprint(images, dataclasses.replace(tiny, svm={"C": 0.6}), 0),
+        fingerprint(dataclasses.replace(images, X_train=pixels), tiny, 0),
+        fingerprint(dataclasses.replace(images, y_test=images.y_test[::-1]), tiny, 0),
+        fingerprint(dataclasses.replace(images, image_shape=(4, 16)), tiny, 0),
+    ]
+    assert len({mark, *others}) == 7
+
+
+def test_the_fingerprint_does_not_depend_on_memory_order(images, tiny):
+    other = dataclasses.replace(images, X_train=np.asfortranarray(images.X_train))
+    assert fingerprint(other, tiny, 0) == fingerprint(images, tiny, 0)

@@ -1,0 +1,149 @@
+"""Imports run one way: core, then estimators, then what a user runs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skscratch
+
+ROOT = Path(skscratch.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+
+# The layers of the house from the ground up. A module may import those below its own layer, and
+# within the core and the estimators those that stand before it in its list.
+CORE = [
+    "named",
+    "functions",
+    "initializers",
+    "layers",
+    "activations",
+    "losses",
+    "network",
+    "objective",
+    "gradcheck",
+    "optimizers",
+    "schedules",
+    "workers",
+    "training",
+    "linear",
+]
+ESTIMATORS = ["_sklearn", "_targets", "_base", "mlp", "autoencoder", "linear_svm"]
+USERS = ["datasets", "display", "persistence"]
+FLOORS = [
+    *[f"skscratch.core.{name}" for name in CORE],
+    "skscratch.core",
+    *[f"skscratch.estimators.{name}" for name in ESTIMATORS],
+    "skscratch.estimators",
+    "skscratch._version",
+    "skscratch",
+    *[f"skscratch.{name}" for name in USERS],
+    "skscratch.experiments",
+    "skscratch.__main__",
+]
+# What each room may use from outside the house, besides the standard library.
+OUTSIDE = {
+    "skscratch.core": {"numpy", "threadpoolctl"},
+    "skscratch.estimators": {"numpy", "scipy", "sklearn", "joblib"},
+}
+# The core's rooms that must know nothing of each other, though one stands before the other.
+APART = {
+    "losses": {"layers", "activations", "network"},
+    "optimizers": {"layers", "activations", "losses", "network", "objective"},
+    "schedules": {"layers", "activations", "losses", "network", "objective", "optimizers"},
+    "network": {"losses", "activations"},
+    "layers": {"activations", "losses"},
+    "workers": {"objective", "optimizers", "schedules", "losses"},
+    "linear": {"layers", "activations", "network", "objective", "training", "workers"},
+}
+
+
+def floor(module):
+    """The floor of a module; all experiments share one, in which they may use each other."""
+    if module.startswith("skscratch.experiments"):
+        module = "skscratch.experiments"
+    return FLOORS.index(module)
+
+
+def imports(path):
+    """Every module that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else node.module
+
+
+def test_every_module_has_its_floor():
+    for module in MODULES:
+        floor(module)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_arrow_runs_back(module):
+    for imported in imports(MODULES[module]):
+        if not imported.startswith("skscratch") or imported == module:
+            continue
+        same_experiments = floor(module) == floor(imported)
+        assert floor(imported) < floor(module) or same_experiments, (
+            f"{module} imports {imported}, which stands above it"
+        )
+
+
+@pytest.mark.parametrize("room", OUTSIDE)
+def test_what_comes_from_outside(room):
+    for module, path in MODULES.items():
+        if module.startswith(room):
+            foreign = {name.partition(".")[0] for name in imports(path)} - {"skscratch"}
+            foreign -= set(sys.stdlib_module_names)
+            assert foreign <= OUTSIDE[room], f"{module} imports {foreign - OUTSIDE[room]}"
+
+
+@pytest.mark.parametrize("name", APART)
+def test_rooms_that_know_nothing_of_each_other(name):
+    used = {m.removeprefix("skscratch.core.") for m in imports(MODULES[f"skscratch.core.{name}"])}
+    assert not used & APART[name]
+
+
+def test_private_names_of_scikit_learn_stand_in_one_file():
+    for module, path in MODULES.items():
+        if module == "skscratch.estimators._sklearn":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("sklearn"):
+                private = [part for part in node.module.split(".") if part.startswith("_")]
+                private += [alias.name for alias in node.names if alias.name.startswith("_")]
+                assert not private, f"{module} names {private} of scikit-learn"
+
+
+def test_experiments_use_the_public_names_only():
+    for module, path in MODULES.items():
+        if module.startswith("skscratch.experiments"):
+            for imported in imports(path):
+                assert not imported.startswith("skscratch.estimators"), f"{module}: {imported}"
+                inside_core = imported.startswith("skscratch.core.")
+                assert not inside_core, f"{module} imports {imported}; skscratch.core has it"
+
+
+def test_no_module_unpickles():
+    for module, path in MODULES.items():
+        for imported in imports(path):
+            assert imported.partition(".")[0] not in {"pickle", "dill", "shelve"}, module
+        assert "allow_pickle=True" not in path.read_text(encoding="utf-8")
+
+
+def test_importing_the_package_leaves_matplotlib_and_tensorflow_alone():
+    code = (
+        "import sys, skscratch, skscratch.core, skscratch.datasets\n"
+        "print(sorted({'matplotlib', 'tensorflow', 'torch'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

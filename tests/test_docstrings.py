@@ -1,0 +1,90 @@
+"""Everything public is documented, in numpydoc's form, and its parameters are the real ones."""
+
+import inspect
+
+import pytest
+from numpydoc.validate import validate
+
+import skscratch
+import skscratch.core
+import skscratch.datasets
+import skscratch.display
+import skscratch.persistence
+
+# What numpydoc asks for, less what would be noise here:
+LEFT_OUT = {
+    "GL01",  # the summary may stand in the first line
+    "SA01",  # not everything has something to be seen also
+    "SA04",
+    "EX01",  # methods are shown in the example of their class
+    "ES01",  # a good summary needs no second one
+    "GL08",  # tested below, where it is due
+    "YD01",
+    "RT02",
+}
+ESTIMATORS = [
+    "skscratch.AutoencoderTransformer",
+    "skscratch.LinearSVM",
+    "skscratch.MLPClassifier",
+    "skscratch.MLPRegressor",
+]
+OWN_METHODS = [
+    f"{path}.{name}"
+    for path in ESTIMATORS
+    for name, member in vars(getattr(skscratch, path.rpartition(".")[2])).items()
+    if not name.startswith("_")
+    and (callable(member) or hasattr(member, "method"))
+    and not isinstance(member, property)
+]
+FUNCTIONS = [
+    "skscratch.core.gradient_check",
+    "skscratch.core.train",
+    *(f"skscratch.datasets.{name}" for name in skscratch.datasets.__all__),
+    *(f"skscratch.display.{name}" for name in skscratch.display.__all__),
+    *(f"skscratch.persistence.{name}" for name in skscratch.persistence.__all__),
+]
+
+
+@pytest.mark.parametrize("path", [*ESTIMATORS, *OWN_METHODS, *FUNCTIONS])
+def test_numpydoc_is_content(path):
+    found = validate(path)
+    errors = [f"{code}: {text}" for code, text in found["errors"] if code not in LEFT_OUT]
+    assert found["docstring"]
+    assert not errors
+
+
+@pytest.mark.parametrize("path", ESTIMATORS)
+def test_the_documented_default_is_the_real_one(path):
+    kind = getattr(skscratch, path.rpartition(".")[2])
+    for name, parameter in inspect.signature(kind).parameters.items():
+        default = parameter.default
+        shown = f"'{default}'" if isinstance(default, str) else None
+        documented = inspect.getdoc(kind)
+        line = next(
+            row
+            for row in documented.replace("\\\n", "").splitlines()
+            if " : " in row and name in row.partition(" : ")[0].split(", ")
+        )
+        after = line.partition("default=")[2]
+        assert after, line
+        if shown is not None:
+            assert after.startswith(shown), line
+        elif not isinstance(default, tuple):
+            assert str(default) in after or float(default) in _numbers(after), line
+
+
+def _numbers(text):
+    for word in text.replace(",", " ").split():
+        try:
+            yield float(word)
+        except ValueError:
+            continue
+
+
+@pytest.mark.parametrize("path", ["skscratch.core", "skscratch"])
+def test_every_public_name_has_a_docstring(path):
+    module = {"skscratch.core": skscratch.core, "skscratch": skscratch}[path]
+    for name in module.__all__:
+        member = getattr(module, name)
+        if not isinstance(member, str):
+            assert member.__doc__, name
