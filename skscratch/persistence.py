@@ -12,6 +12,7 @@ A loaded estimator predicts the same bits, and can be trained further with ``war
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -201,14 +202,16 @@ def load(file: str | os.PathLike[str]) -> Any:
     MLPRegressor(hidden_layer_sizes=(5, 3))
     """
     path = Path(file)
-    with path.open("rb") as stream:
-        try:
-            return _read(stream)
-        except DAMAGE as error:
-            raise ValueError(
-                f"{str(path)!r} is not an estimator saved by skscratch.persistence.save, or it is "
-                f"damaged: {error or type(error).__name__}"
-            ) from error
+    # Read whole, so that an OSError is always the disk's: zipfile also raises one when damaged
+    # offsets send it before the beginning of a file.
+    content = io.BytesIO(path.read_bytes())
+    try:
+        return _read(content)
+    except DAMAGE as error:
+        raise ValueError(
+            f"{str(path)!r} is not an estimator saved by skscratch.persistence.save, or it is "
+            f"damaged: {error or type(error).__name__}"
+        ) from error
 
 
 def _write(path: Path, arrays: dict[str, Array]) -> None:

@@ -458,6 +458,19 @@ def test_an_array_that_claims_to_be_enormous_is_refused(file):
         load(file)
 
 
+def test_a_damaged_directory_is_refused_or_changes_nothing(file):
+    save(fitted("svm"), file)
+    whole = file.read_bytes()
+    for place in range(whole.index(b"PK\x01\x02"), len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            loaded = load(file)
+        except ValueError as error:
+            assert "model.npz" in str(error)
+        else:
+            assert_plain(loaded)
+
+
 @settings(
     max_examples=300,
     deadline=None,

@@ -10,6 +10,7 @@ many threads at once, because each opens a workspace of its own.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -266,9 +267,11 @@ class Network(Stack):
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
         """Read a network that `save` wrote; any other file raises a ValueError that names it."""
+        # Read whole, so that an OSError is always the disk's: zipfile also raises one when damaged
+        # offsets send it before the beginning of a file.
+        content = io.BytesIO(Path(file).read_bytes())
         try:
-            # NumPy leaves a file open that it cannot read, so we open it.
-            with Path(file).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            with np.load(content, allow_pickle=False) as arrays:
                 description = json.loads(str(arrays["network"]))
                 return cls.from_dict(description, arrays["params"])
         except NOT_OUR_FILE as error:
