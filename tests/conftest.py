@@ -3,3 +3,11 @@ import os
 # scikit-learn runs its array API checks only where this is set before SciPy is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+from hypothesis import settings
+
+# The same examples at every run, so that whoever sees a failure can see it again. New ones are
+# drawn by ``pytest --hypothesis-profile=search``.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("search", derandomize=False)
+settings.load_profile("repeatable")

@@ -20,6 +20,7 @@ MODULES = {
 CORE = [
     "named",
     "functions",
+    "blas",
     "initializers",
     "layers",
     "activations",

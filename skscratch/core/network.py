@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.initializers import RandomSource
 from skscratch.core.layers import Frame, Layer
@@ -77,7 +78,7 @@ class Stack:
         out = np.empty((len(X), self.n_out), dtype=self.dtype)
         ws = Workspace(self, min(PREDICT_ROWS, max(1, len(X))))
         # exp overflows to inf where a saturated activation is exactly 0 or 1: that is no error.
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"), single_threaded_blas:
             for start in range(0, len(X), PREDICT_ROWS):
                 out[start : start + PREDICT_ROWS] = self.forward(
                     X[start : start + PREDICT_ROWS], ws

@@ -26,10 +26,11 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call as is_first_p
 from sklearn.utils.optimize import _check_optimize_result as check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.named import Named
 from skscratch.core.training import ArrayRows, Index, Rows
-from skscratch.core.workers import MOST_SHARDS, single_threaded_blas
+from skscratch.core.workers import MOST_SHARDS
 
 __all__ = [
     "CallbackSupportMixin",

@@ -14,6 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from skscratch.core import linear
+from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.initializers import Zeros
 from skscratch.core.layers import AppendConstant, Dense, Layer
@@ -23,7 +24,6 @@ from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD
 from skscratch.core.schedules import Adaptive, InverseScaling
 from skscratch.core.training import Patience, TrainingRun, TrainingState, start, train
-from skscratch.core.workers import single_threaded_blas
 from skscratch.estimators._sklearn import (
     CallbackSupportMixin,
     FitTasks,

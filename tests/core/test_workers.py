@@ -5,14 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_limits
 
 from skscratch.core import Dense, Tanh
 from skscratch.core.network import PREDICT_ROWS
 from skscratch.core.workers import (
     MOST_SHARDS,
     SMALL_WORK,
-    SingleThreadedBLAS,
     Workers,
     predict,
     shards,
@@ -67,27 +65,14 @@ def test_an_error_in_a_job_reaches_the_caller_and_the_pool_lives_on(jobs):
 
 
 def test_threads_end_with_the_pool():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with Workers(4) as workers:
         workers.run([nothing] * 4)
-        assert threading.active_count() == before + 3
-    for _ in range(1000):
-        if threading.active_count() == before:
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("threads were left behind")
-
-
-def test_the_blas_limit_is_counted_and_lifted():
-    blas = SingleThreadedBLAS()
-    with threadpool_limits(2, user_api="blas"):
-        assert blas.threads_allowed() == 2
-        with blas:
-            with blas:
-                assert blas.threads_allowed() == 1
-            # The inner one must not lift the outer one's limit.
-            assert blas.threads_allowed() == 1
-        assert blas.threads_allowed() == 2
+        opened = set(threading.enumerate()) - before
+        assert len(opened) == 3
+    for thread in opened:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
 
 
 def test_numpy_error_state_reaches_the_threads():
@@ -114,4 +99,4 @@ def test_prediction_has_the_same_bits_for_any_number_of_threads(n):
         results.append(out)
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
-    np.testing.assert_allclose(results[0], net(X), rtol=1e-12)
+    np.testing.assert_array_equal(results[0], net(X))

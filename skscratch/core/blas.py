@@ -1,0 +1,55 @@
+"""Keeping BLAS on the calling thread, so that threads never change a bit of a product."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+from threadpoolctl import ThreadpoolController
+
+
+class SingleThreadedBLAS:
+    """While entered, anywhere and any number of times, BLAS computes on the calling thread.
+
+    The limit belongs to the whole process. It is counted, so that the first of several fits that
+    overlap cannot lift it while another still runs.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._limit: Any = None
+        self._found: ThreadpoolController | None = None
+
+    def _controller(self) -> ThreadpoolController:
+        # Looking through all loaded libraries takes milliseconds: once is enough.
+        if self._found is None:
+            self._found = ThreadpoolController()
+        return self._found
+
+    def threads_allowed(self) -> int:
+        """Return how many threads BLAS may use at this moment."""
+        libraries = [lib for lib in self._controller().info() if lib["user_api"] == "blas"]
+        return min((int(lib["num_threads"]) for lib in libraries), default=1)
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            if self._depth == 0:
+                self._limit = self._controller().limit(limits=1, user_api="blas")
+            self._depth += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._limit.restore_original_limits()
+
+
+single_threaded_blas = SingleThreadedBLAS()

@@ -1,0 +1,27 @@
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from skscratch.core import Dense, Tanh
+from skscratch.core.blas import SingleThreadedBLAS
+from tests.core.common import network, rows
+
+
+def test_the_blas_limit_is_counted_and_lifted():
+    blas = SingleThreadedBLAS()
+    with threadpool_limits(2, user_api="blas"):
+        assert blas.threads_allowed() == 2
+        with blas:
+            with blas:
+                assert blas.threads_allowed() == 1
+            # The inner one must not lift the outer one's limit.
+            assert blas.threads_allowed() == 1
+        assert blas.threads_allowed() == 2
+
+
+def test_the_number_of_blas_threads_does_not_change_a_bit_of_a_network_s_outputs():
+    net, X = network(Dense(300), Tanh(), Dense(8), n_in=200), rows(700, 200)
+    results = []
+    for limit in (1, 2):
+        with threadpool_limits(limit, user_api="blas"):
+            results.append(net(X))
+    np.testing.assert_array_equal(*results)
