@@ -11,15 +11,20 @@ still reads: `reads` names what its backward reads, `in_place` allows ``y`` to b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from skscratch.core.functions import Array
 from skscratch.core.initializers import GlorotUniform, Initializer, Ones, Zeros
 from skscratch.core.named import Named
+
+NEEDS_RNG = "a workspace for training needs a random generator"
+# Means of activities are kept this far from 0 and 1, where the divergence is infinite.
+MEAN_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ class Layer(Named, family="layer"):
     def n_out(self, n_in: int) -> int:
         """Width of the output for a width of the input."""
         return n_in
+
+    def rows_out(self, rows: int) -> int:
+        """Return how many rows come out, in training, for a number of rows that go in."""
+        return rows
 
     def params(self, n_in: int) -> tuple[Param, ...]:
         """Parameters for that width of the input."""
@@ -186,10 +195,8 @@ def _row_means(x: Array, out: Array) -> None:
     out *= 1 / x.shape[1]
 
 
-class ActivityPenalty(Layer, name="activity_penalty"):
-    """y = x, and l1 · Σ|x| is added to the loss: few units active at a time (Ng, 2011)."""
-
-    l1: float = 1e-3
+class _Penalty(Layer):
+    """A layer that passes its rows on, and adds a function of them to the loss."""
 
     reads: ClassVar[str] = "y"
     in_place: ClassVar[bool] = True
@@ -201,19 +208,203 @@ class ActivityPenalty(Layer, name="activity_penalty"):
         if f.y is not f.x:
             np.copyto(f.y, f.x)
 
+    def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
+        if f.dx is not None:
+            np.add(f.dy, self.slope(f), out=f.dx)
+
+    def slope(self, f: Frame) -> Array:
+        """Return the derivative of the penalty, in the scratch array."""
+        raise NotImplementedError
+
+
+class ActivityPenalty(_Penalty, name="activity_penalty"):
+    """y = x, and l1 · Σ|x| is added to the loss: few units active at a time (Ng, 2011)."""
+
+    l1: float = 1e-3
+
     def penalty(self, f: Frame) -> float:
         (size,) = f.scratch
         np.abs(f.y, out=size)
         size *= f.scale
         return self.l1 * float(np.add.reduce(size, axis=None))
 
+    def slope(self, f: Frame) -> Array:
+        (slope,) = f.scratch
+        np.sign(f.y, out=slope)
+        slope *= f.scale
+        slope *= self.l1
+        return slope
+
+
+class KLPenalty(_Penalty, name="kl_penalty"):
+    """y = x, and strength · Σ KL(target ‖ mean activity) over the units is added (Ng, 2011).
+
+    KL(t ‖ a) = t log(t / a) + (1 - t) log((1 - t) / (1 - a)) for activities in (0, 1), such as a
+    logistic layer's; a mean outside is not pushed. The mean is that of the rows at hand: those of
+    a shard, where a batch is cut into shards.
+    """
+
+    strength: float = 1e-2
+    target: float = 0.05
+
+    def penalty(self, f: Frame) -> float:
+        weight, mean = self._activity(f)
+        t, a = self.target, np.clip(mean, MEAN_FLOOR, 1 - MEAN_FLOOR)
+        divergence = t * np.log(t / a) + (1 - t) * np.log((1 - t) / (1 - a))
+        return self.strength * weight * float(divergence.sum())
+
+    def slope(self, f: Frame) -> Array:
+        _, a = self._activity(f)
+        inside = (a > MEAN_FLOOR) & (a < 1 - MEAN_FLOOR)
+        a = np.where(inside, a, 0.5)
+        of_unit = self.strength * inside * ((1 - self.target) / (1 - a) - self.target / a)
+        (slope,) = f.scratch
+        np.multiply(f.scale, of_unit, out=slope)
+        return slope
+
+    def _activity(self, f: Frame) -> tuple[float, Array]:
+        """Return the weight of the rows at hand, and the mean of each unit over them."""
+        (scaled,) = f.scratch
+        np.multiply(f.y, f.scale, out=scaled)
+        rows = len(f.y)
+        weight = float(np.sum(f.scale)) if isinstance(f.scale, np.ndarray) else f.scale * rows
+        # Rows that all weigh nothing have no mean, and no say.
+        return weight, np.dot(f.ones, scaled) * (1 / weight if weight else 0.0)
+
+
+class Twins(Layer, name="twins"):
+    """In training each row gets a neighbour, x + step · N(0, 1): first all rows, then all twins.
+
+    `Contraction` further on compares them and drops the twins again. No layer between the two may
+    add a penalty of its own.
+    """
+
+    step: float = 1e-2
+
+    def rows_out(self, rows: int) -> int:
+        return 2 * rows
+
+    def forward(self, p: SimpleNamespace, f: Frame) -> None:
+        n = len(f.x)
+        np.copyto(f.y[:n], f.x)
+        if f.train:
+            assert f.rng is not None, NEEDS_RNG
+            twins = f.y[n:]
+            f.rng.standard_normal(out=twins, dtype=twins.dtype)
+            twins *= self.step
+            twins += f.x
+
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         if f.dx is not None:
-            (slope,) = f.scratch
-            np.sign(f.y, out=slope)
+            n = len(f.dx)
+            np.add(f.dy[:n], f.dy[n:], out=f.dx)
+
+
+class Contraction(Layer, name="contraction"):
+    """y = x without the twins, and strength · Σ ‖x - twin‖² / step² is added to the loss.
+
+    Its mean over the twins is ‖J‖², the squared Frobenius norm of the Jacobian of the layers
+    between `Twins` and here, up to terms in step²: the penalty of contractive autoencoders (Rifai
+    et al., 2011), for any depth, without a second derivative.
+    """
+
+    strength: float = 1e-2
+    step: float = 1e-2
+
+    n_scratch: ClassVar[int] = 1
+    n_kept: ClassVar[int] = 1
+    adds_penalty: ClassVar[bool] = True
+
+    def rows_out(self, rows: int) -> int:
+        return rows // 2
+
+    def forward(self, p: SimpleNamespace, f: Frame) -> None:
+        n = len(f.y)
+        np.copyto(f.y, f.x[:n])
+        if f.train:
+            (slope,) = f.kept
+            np.subtract(f.x[n:], f.y, out=slope)
+            slope *= 1 / self.step
+
+    def penalty(self, f: Frame) -> float:
+        (slope,), (size,) = f.kept, f.scratch
+        np.multiply(slope, slope, out=size)
+        size *= f.scale
+        return self.strength * float(np.add.reduce(size, axis=None))
+
+    def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
+        if f.dx is not None:
+            n, (slope,) = len(f.dy), f.kept
             slope *= f.scale
-            slope *= self.l1
-            np.add(f.dy, slope, out=f.dx)
+            slope *= 2 * self.strength / self.step
+            np.copyto(f.dx[n:], slope)
+            np.subtract(f.dy, slope, out=f.dx[:n])
+
+
+class Variational(Layer, name="variational"):
+    """y = mean + exp(log variance / 2) · N(0, 1), where x is [mean, log variance] side by side.
+
+    beta · Σ KL(N(mean, variance) ‖ N(0, 1)) is added to the loss (Kingma & Welling, 2014; Higgins
+    et al., 2017), with KL = ½ (mean² + variance - log variance - 1). In prediction y is the mean.
+    """
+
+    beta: float = 1.0
+
+    reads: ClassVar[str] = "x"
+    n_scratch: ClassVar[int] = 1
+    n_kept: ClassVar[int] = 1
+    adds_penalty: ClassVar[bool] = True
+
+    def n_out(self, n_in: int) -> int:
+        if n_in % 2:
+            raise ValueError(f"A variational layer halves an even width, got {n_in}.")
+        return n_in // 2
+
+    def forward(self, p: SimpleNamespace, f: Frame) -> None:
+        mean, log_variance = self._halves(f.x)
+        if not f.train:
+            np.copyto(f.y, mean)
+            return
+        assert f.rng is not None, NEEDS_RNG
+        (noise,), (deviation,) = f.kept, f.scratch
+        f.rng.standard_normal(out=noise, dtype=noise.dtype)
+        np.multiply(log_variance, 0.5, out=deviation)
+        np.exp(deviation, out=deviation)
+        noise *= deviation
+        np.add(mean, noise, out=f.y)
+
+    def penalty(self, f: Frame) -> float:
+        mean, log_variance = self._halves(f.x)
+        (divergence,) = f.scratch
+        np.exp(log_variance, out=divergence)
+        divergence -= log_variance
+        divergence -= 1
+        divergence *= f.scale
+        of_variance = float(np.add.reduce(divergence, axis=None))
+        np.multiply(mean, mean, out=divergence)
+        divergence *= f.scale
+        return self.beta / 2 * (of_variance + float(np.add.reduce(divergence, axis=None)))
+
+    def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
+        if f.dx is None:
+            return
+        mean, log_variance = self._halves(f.x)
+        d_mean, d_log_variance = self._halves(f.dx)
+        (noise,), (slope,) = f.kept, f.scratch
+        np.exp(log_variance, out=slope)
+        slope -= 1
+        slope *= f.scale
+        slope *= self.beta / 2
+        noise *= f.dy
+        noise *= 0.5
+        np.add(noise, slope, out=d_log_variance)
+        np.multiply(mean, f.scale, out=slope)
+        slope *= self.beta
+        np.add(f.dy, slope, out=d_mean)
+
+    def _halves(self, x: Array) -> tuple[Array, Array]:
+        width = x.shape[1] // 2
+        return x[:, :width], x[:, width:]
 
 
 class _Noise(Layer):
@@ -237,7 +428,7 @@ class _Noise(Layer):
 
 
 def _random(f: Frame, out: Array) -> Array:
-    assert f.rng is not None, "a workspace for training needs a random generator"
+    assert f.rng is not None, NEEDS_RNG
     f.rng.random(out=out, dtype=out.dtype)
     return out
 
@@ -286,7 +477,7 @@ class GaussianNoise(_Noise, name="gaussian"):
 
     def disturb(self, f: Frame) -> None:
         (noise,) = f.scratch
-        assert f.rng is not None, "a workspace for training needs a random generator"
+        assert f.rng is not None, NEEDS_RNG
         f.rng.standard_normal(out=noise, dtype=noise.dtype)
         noise *= self.level
         np.add(f.x, noise, out=f.y)
@@ -319,3 +510,34 @@ class SaltAndPepperNoise(_Noise, name="salt_and_pepper"):
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         if f.dx is not None:
             np.multiply(f.dy, f.kept[0], out=f.dx)
+
+
+class Corruption(_Noise, name="corruption"):
+    """y = function(x, rng), for noise that only the user's domain knows, such as warped images.
+
+    The function gets a block of rows and a generator, and returns as many rows of the same width.
+    It may run in several threads at once. It is not part of the layer's description: a network that
+    was saved and loaded predicts the same, and cannot be trained. Since nobody knows the function's
+    derivative, the layer belongs before all layers with parameters.
+    """
+
+    function: Callable[[Array, np.random.Generator], Array] | None = None
+
+    def disturb(self, f: Frame) -> None:
+        if self.function is None:
+            raise ValueError("The function of a corruption layer is not saved with a network.")
+        assert f.rng is not None, NEEDS_RNG
+        corrupted = np.asarray(self.function(f.x, f.rng))
+        if corrupted.shape != f.x.shape:
+            raise ValueError(
+                f"The noise function must return an array of the shape it is given, {f.x.shape}; "
+                f"it returned {corrupted.shape}."
+            )
+        np.copyto(f.y, corrupted, casting="same_kind")
+
+    def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
+        if f.dx is not None:
+            raise ValueError("A corruption layer must stand before all layers with parameters.")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "function": None}

@@ -345,43 +345,53 @@ class Workspace:
         self.rows_in_use = rows
         return frames
 
-    def buffer(self, key: Any, rows: int, width: int) -> Array:
-        """Return the first `rows` rows of the array kept under `key`, made on first use."""
+    def buffer(self, key: Any, rows: int, width: int, most: int | None = None) -> Array:
+        """Return the first `rows` rows of the array kept under `key`, made on first use.
+
+        It is made for the rows of the workspace, or for `most` rows.
+        """
         some = self._pool.get((key, rows))
         if some is None:
-            whole = self._pool.get((key, self.rows))
+            most = self.rows if most is None else most
+            whole = self._pool.get((key, most))
             if whole is None:
-                whole = np.empty((self.rows, width), self.stack.dtype)
-                self._pool[key, self.rows] = whole
+                whole = self._pool[key, most] = np.empty((most, width), self.stack.dtype)
             some = self._pool[key, rows] = whole[:rows]
         return some
+
+    def _rows_through(self, rows: int) -> list[int]:
+        """Return how many rows there are between the layers, as `widths` does for the columns."""
+        through = [rows]
+        for layer in self.stack.layers:
+            through.append(layer.rows_out(through[-1]) if self.train else rows)
+        return through
 
     def _lay_out(self, rows: int) -> list[Frame]:
         if rows > self.rows:
             raise ValueError(f"This workspace holds {self.rows} rows, not {rows}.")
         stack, widths = self.stack, self.stack.widths
-        ones = np.ones(rows, stack.dtype)
-        column = self.buffer("column", rows, 1)
+        heights, most = self._rows_through(rows), self._rows_through(self.rows)
+        ones = np.ones(max(heights), stack.dtype)
         empty = np.empty((rows, 0), stack.dtype)
         frames: list[Frame] = []
         x = empty
         for i, layer in enumerate(stack.layers):
-            width = widths[i + 1]
-            y = x if self._may_overwrite(i) else self.buffer(("y", i), rows, width)
+            width, n, n_most = widths[i + 1], heights[i + 1], most[i + 1]
+            y = x if self._may_overwrite(i) else self.buffer(("y", i), n, width, n_most)
             frames.append(
                 Frame(
                     x=x,
                     y=y,
                     dy=empty,
                     dx=None,
-                    column=column,
-                    ones=ones,
+                    column=self.buffer(("column", n_most), n, 1, n_most),
+                    ones=ones[:n],
                     scratch=tuple(
-                        self.buffer(("scratch", k, width), rows, width)
+                        self.buffer(("scratch", k, width, n_most), n, width, n_most)
                         for k in range(layer.n_scratch)
                     ),
                     kept=tuple(
-                        self.buffer(("kept", i, k), rows, width) for k in range(layer.n_kept)
+                        self.buffer(("kept", i, k), n, width, n_most) for k in range(layer.n_kept)
                     ),
                     train=self.train,
                     rng=self.rng,
@@ -389,7 +399,7 @@ class Workspace:
             )
             x = y
         if self.train:
-            self._lay_out_gradients(frames, rows, widths)
+            self._lay_out_gradients(frames, heights, most)
         return frames
 
     def _may_overwrite(self, i: int) -> bool:
@@ -402,11 +412,15 @@ class Workspace:
             return False
         return not self.train or ("x" not in layer.reads and "y" not in before.reads)
 
-    def _lay_out_gradients(self, frames: list[Frame], rows: int, widths: Sequence[int]) -> None:
-        dy = self.buffer(("dy", len(frames)), rows, widths[-1])
+    def _lay_out_gradients(
+        self, frames: list[Frame], heights: Sequence[int], most: Sequence[int]
+    ) -> None:
+        widths = self.stack.widths
+        dy = self.buffer(("dy", len(frames)), heights[-1], widths[-1], most[-1])
         for i in reversed(self.trained_layers):
             frame, layer = frames[i], self.stack.layers[i]
             frame.dy = dy
             if i > self.trained_layers.start:
-                dy = dy if layer.in_place else self.buffer(("dy", i), rows, widths[i])
+                if not layer.in_place:
+                    dy = self.buffer(("dy", i), heights[i], widths[i], most[i])
                 frame.dx = dy

@@ -16,21 +16,46 @@ import numpy.typing as npt
 
 from skscratch.core import (
     Activation,
+    Contraction,
+    Corruption,
     Dense,
     FanInUniform,
     Layer,
     Loss,
     Network,
     Objective,
+    SiLU,
     SquaredError,
+    Twins,
+    Variational,
     gradient_check,
 )
 
-N_ROWS, N_IN, WIDTH, N_OUT = 5, 2, 3, 2
+# The width is even, so that a variational layer can halve it.
+N_ROWS, N_IN, WIDTH, N_OUT = 5, 2, 4, 2
 # A wrong gradient is off by a thousandth at least, a right one by a few billionths at most.
 TOLERANCE = 1e-8
 
 Array = npt.NDArray[np.float64]
+
+
+def _dense(width: int) -> Dense:
+    # With biases of 0, a row of zeros would put relu exactly on its kink, where it has no slope.
+    return Dense(width, bias=FanInUniform())
+
+
+def _disturbed(x: Array, rng: np.random.Generator) -> Array:
+    return x * rng.uniform(0.5, 1.5, size=x.shape)
+
+
+# Layers that are right in certain places only, and a place for each. The function of a corruption
+# has no derivative: it stands before all parameters, where none is asked for.
+PLACED: dict[str, tuple[Layer, ...]] = {
+    "contraction": (_dense(WIDTH), Twins(), SiLU(), Contraction()),
+    "corruption": (Corruption(_disturbed), _dense(WIDTH), SiLU()),
+    "twins": (Twins(), _dense(WIDTH), SiLU(), Contraction()),
+    "variational": (_dense(WIDTH), SiLU(), Variational(), SiLU()),
+}
 
 
 @dataclass(frozen=True)
@@ -121,32 +146,30 @@ def check_gradients(
 
 
 def _cases(pairs: bool) -> Iterator[tuple[str, str, bool, list[Layer], Loss]]:
-    """Yield kind, name, whether rows have weights, the layers in the middle, and the loss."""
-    layers = {name: _layer(name) for name in Layer.members()}
+    """Yield kind, name, whether rows have weights, the layers but the last, and the loss."""
+    layers = {name: _layer(name) for name in Layer.members() if name not in PLACED}
     for weighted in (False, True):
         for name, layer in layers.items():
             kind = "activation" if name in Activation.members() else "layer"
-            yield kind, name, weighted, [layer], SquaredError()
+            yield kind, name, weighted, [_dense(WIDTH), layer], SquaredError()
+        for name, placed in PLACED.items():
+            yield "layer", name, weighted, list(placed), SquaredError()
         for name in Loss.members():
-            yield "loss", name, weighted, [layers["tanh"]], Loss.named(name)
+            yield "loss", name, weighted, [_dense(WIDTH), layers["tanh"]], Loss.named(name)
         if pairs:
             for first, one in layers.items():
                 for second, other in layers.items():
-                    yield "pair", f"{first}, {second}", weighted, [one, other], SquaredError()
+                    pair = [_dense(WIDTH), one, other]
+                    yield "pair", f"{first}, {second}", weighted, pair, SquaredError()
 
 
 def _layer(name: str) -> Layer:
     return _dense(WIDTH) if name == Dense.name else Layer.named(name)
 
 
-def _dense(width: int) -> Dense:
-    # With biases of 0, a row of zeros would put relu exactly on its kink, where it has no slope.
-    return Dense(width, bias=FanInUniform())
-
-
 def _check(layers: list[Layer], loss: Loss, seed: int, *, weighted: bool) -> float:
     rng = np.random.default_rng(seed)
-    network = Network([_dense(WIDTH), *layers, _dense(N_OUT)], n_in=N_IN, rng=rng)
+    network = Network([*layers, _dense(N_OUT)], n_in=N_IN, rng=rng)
     X = rng.normal(size=(N_ROWS, N_IN))
     target = _targets(loss, rng)
     weight = rng.uniform(0.5, 2.0, size=N_ROWS) if weighted else None

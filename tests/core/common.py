@@ -2,7 +2,20 @@
 
 import numpy as np
 
-from skscratch.core import Dense, FanInUniform, Layer, Loss, Network, Objective
+from skscratch.core import (
+    AppendConstant,
+    Contraction,
+    Corruption,
+    Dense,
+    FanInUniform,
+    Layer,
+    Loss,
+    Network,
+    Objective,
+    Tanh,
+    Twins,
+    Variational,
+)
 
 N_IN, N_OUT, ROWS = 5, 3, 7
 
@@ -43,5 +56,14 @@ def objective(net, loss="squared_error", **options):
     return Objective(net, Loss.named(loss), **options)
 
 
-# Every layer that keeps the width of what it gets.
-KEEPS_WIDTH = [name for name in Layer.members() if name not in ("dense", "append_constant")]
+# Layers that are right in certain places only, and a place for each.
+PLACED = {
+    "dense": [dense(N_OUT)],
+    "append_constant": [AppendConstant(2.0)],
+    "variational": [dense(4), Variational()],
+    "twins": [Twins(), dense(4), Tanh(), Contraction()],
+    "contraction": [dense(4), Twins(), Tanh(), dense(3), Contraction(0.5)],
+}
+AT_THE_START = {"corruption": [Corruption(lambda x, rng: x * rng.uniform(0.5, 1.5, x.shape))]}
+# Every other one stands anywhere, and keeps the width of what it gets.
+KEEPS_WIDTH = [name for name in Layer.members() if name not in PLACED | AT_THE_START]

@@ -8,17 +8,23 @@ import pytest
 from skscratch.core import (
     Activation,
     AppendConstant,
+    Contraction,
     Dense,
+    KLPenalty,
     Layer,
     Loss,
     Objective,
+    Sigmoid,
     SquaredError,
     Tanh,
+    Twins,
     gradient_check,
 )
 from tests.core.common import (
+    AT_THE_START,
     KEEPS_WIDTH,
     N_OUT,
+    PLACED,
     dense,
     network,
     objective,
@@ -47,6 +53,39 @@ def test_layers_inside_and_at_the_end(name, weight):
     layer = Layer.named(name)
     assert error(network(dense(4), layer, dense(N_OUT)), weight=weight) < TOLERANCE
     assert error(network(dense(4), Tanh(), dense(N_OUT), layer), weight=weight) < TOLERANCE
+
+
+@WEIGHTS
+@pytest.mark.parametrize("name", PLACED)
+def test_layers_in_their_place(name, weight):
+    net = network(dense(4), Tanh(), *PLACED[name], dense(N_OUT))
+    assert error(net, "binary_log_loss", weight=weight) < TOLERANCE
+
+
+@WEIGHTS
+@pytest.mark.parametrize("name", PLACED | AT_THE_START)
+def test_placed_layers_at_the_start(name, weight):
+    layers = (PLACED | AT_THE_START)[name]
+    assert error(network(*layers, dense(4), Tanh(), dense(N_OUT)), weight=weight) < TOLERANCE
+
+
+def test_a_function_without_a_derivative_is_refused_further_on():
+    net = network(dense(4), *AT_THE_START["corruption"], dense(N_OUT))
+    with pytest.raises(ValueError, match="must stand before all layers with parameters"):
+        error(net)
+
+
+@WEIGHTS
+@pytest.mark.parametrize("name", [n for n in KEEPS_WIDTH if not Layer.named(n).adds_penalty])
+def test_layers_among_twins(name, weight):
+    among = [Twins(0.1), dense(4), Layer.named(name), Contraction(0.3, 0.1)]
+    assert error(network(*among, dense(N_OUT)), weight=weight) < TOLERANCE
+
+
+@WEIGHTS
+def test_mean_activities_in_their_range(weight):
+    sparse = [Sigmoid(), KLPenalty(0.5, 0.2), dense(N_OUT)]
+    assert error(network(dense(4), *sparse), weight=weight) < TOLERANCE
 
 
 @WEIGHTS

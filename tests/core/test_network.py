@@ -10,16 +10,21 @@ from hypothesis import strategies as st
 from skscratch.core import (
     Activation,
     AppendConstant,
+    Contraction,
+    Corruption,
     Dense,
     Dropout,
     Initializer,
+    KLPenalty,
     Layer,
     Network,
     Sigmoid,
     Tanh,
+    Twins,
+    Variational,
 )
 from skscratch.core.network import PREDICT_ROWS
-from tests.core.common import KEEPS_WIDTH, N_IN, dense, network, rows
+from tests.core.common import AT_THE_START, KEEPS_WIDTH, N_IN, PLACED, dense, network, rows
 
 
 def deep(dtype=np.float64, **options):
@@ -86,15 +91,15 @@ def test_a_part_can_go_on_with_other_layers():
     )
 
 
-@pytest.mark.parametrize("name", ["dense", "append_constant", *KEEPS_WIDTH])
+@pytest.mark.parametrize("name", [*PLACED, *AT_THE_START, *KEEPS_WIDTH])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_any_layer_keeps_the_dtype_and_the_input(name, dtype):
-    layer = Dense(3) if name == "dense" else Layer.named(name)
+    layers = (PLACED | AT_THE_START).get(name) or [Layer.named(name)]
     X = rows(dtype=dtype)
     before = X.copy()
     X.flags.writeable = False
     for train in (False, True):
-        net = network(layer, dense(2), dtype=dtype)
+        net = network(*layers, dense(2), dtype=dtype)
         ws = net.workspace(len(X), train=train, rng=np.random.default_rng(0))
         assert net.forward(X, ws).dtype == dtype
         if train:
@@ -111,6 +116,60 @@ def test_any_layer_keeps_the_dtype_and_the_input(name, dtype):
 )
 def test_noise_and_penalties_are_silent_in_prediction(name):
     np.testing.assert_array_equal(network(Layer.named(name))(rows()), rows())
+
+
+def test_a_variational_layer_predicts_the_mean_and_draws_around_it():
+    net = network(Variational(), n_in=4)
+    assert net.n_out == 2
+    X = rows(10_000, 4) * 0 + [3.0, -1.0, 0.0, np.log(4)]
+    np.testing.assert_array_equal(net(X), X[:, :2])
+    drawn = net.forward(X, net.workspace(len(X), train=True, rng=np.random.default_rng(0)))
+    np.testing.assert_allclose(drawn.mean(axis=0), [3, -1], atol=0.1)
+    np.testing.assert_allclose(drawn.std(axis=0), [1, 2], rtol=0.05)
+    with pytest.raises(ValueError, match="halves an even width, got 3"):
+        network(Variational(), n_in=3)
+
+
+def test_the_contraction_is_the_squared_norm_of_the_jacobian():
+    # For a linear layer the Jacobian is its weight matrix, whatever the rows are.
+    n = 20_000
+    net = network(Twins(), Dense(3), Contraction(strength=0.5))
+    X = rows(n)
+    ws = net.workspace(n, train=True, rng=np.random.default_rng(0))
+    assert len(net.forward(X, ws)) == n
+    frame = ws.frames(n)[-1]
+    frame.scale = 1 / n
+    expected = 0.5 * (net.views[1].W ** 2).sum()
+    np.testing.assert_allclose(net.layers[-1].penalty(frame), expected, rtol=0.02)
+
+
+def test_the_kl_penalty_is_least_where_the_mean_activity_is_the_target():
+    layer, X = KLPenalty(target=0.2), np.full((4, 3), 0.2)
+    net = network(layer, n_in=3)
+
+    def penalty(X):
+        ws = net.workspace(len(X), train=True)
+        net.forward(X, ws)
+        ws.frames(len(X))[-1].scale = 1 / len(X)
+        return layer.penalty(ws.frames(len(X))[-1])
+
+    assert abs(penalty(X)) < 1e-15
+    # It is the mean that counts, not each row.
+    assert abs(penalty(np.array([[0.1], [0.3]]) * np.ones(3))) < 1e-15
+    assert penalty(X + 0.1) > 0
+    assert penalty(X - 0.1) > 0
+
+
+def test_a_corruption_is_not_saved_and_says_so(tmp_path):
+    net = network(*AT_THE_START["corruption"], dense(3))
+    net.save(tmp_path / "net.npz")
+    loaded = Network.load(tmp_path / "net.npz")
+    np.testing.assert_array_equal(loaded(rows()), net(rows()))
+    with pytest.raises(ValueError, match="function of a corruption layer is not saved"):
+        loaded.forward(rows(), loaded.workspace(7, train=True, rng=np.random.default_rng(0)))
+    wrong = network(Corruption(lambda x, rng: x[:, 1:]), dense(3))
+    with pytest.raises(ValueError, match=r"the shape it is given, \(7, 5\); it returned \(7, 4\)"):
+        wrong.forward(rows(), wrong.workspace(7, train=True, rng=np.random.default_rng(0)))
 
 
 def test_append_constant():
