@@ -1,4 +1,7 @@
+import importlib.util
 import os
+
+import pytest
 
 # scikit-learn runs its array API checks only where this is set before SciPy is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -11,3 +14,11 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("search", derandomize=False)
 settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the examples in the docstrings that need Keras where it is not installed."""
+    if importlib.util.find_spec("tensorflow") is None:
+        for item in items:
+            if item.path.parts[-2:] == ("skscratch", "keras.py"):
+                item.add_marker(pytest.mark.skip("needs TensorFlow"))
