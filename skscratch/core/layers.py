@@ -92,6 +92,10 @@ class Layer(Named, family="layer"):
         """Return what the layer adds to the loss, each row weighted by ``f.scale``."""
         return 0.0
 
+    def settled(self, n_in: int) -> Layer | None:
+        """Return what stays of the layer where its network is trained for something else."""
+        return None if self.only_in_training else self
+
 
 class Dense(Layer, name="dense"):
     """y = x W + b;  dW = xᵀ dy,  db = Σ rows of dy,  dx = dy Wᵀ."""
@@ -139,6 +143,23 @@ class AppendConstant(Layer, name="append_constant"):
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         if f.dx is not None:
             f.dx[...] = f.dy[:, :-1]
+
+
+class First(Layer, name="first"):
+    """y = the first `width` columns of x."""
+
+    width: int = 1
+
+    def n_out(self, n_in: int) -> int:
+        return self.width
+
+    def forward(self, p: SimpleNamespace, f: Frame) -> None:
+        f.y[...] = f.x[:, : self.width]
+
+    def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
+        if f.dx is not None:
+            f.dx[:, : self.width] = f.dy
+            f.dx[:, self.width :] = 0
 
 
 class LayerNorm(Layer, name="layer_norm"):
@@ -281,6 +302,8 @@ class Twins(Layer, name="twins"):
 
     step: float = 1e-2
 
+    only_in_training: ClassVar[bool] = True
+
     def rows_out(self, rows: int) -> int:
         return 2 * rows
 
@@ -314,6 +337,7 @@ class Contraction(Layer, name="contraction"):
     n_scratch: ClassVar[int] = 1
     n_kept: ClassVar[int] = 1
     adds_penalty: ClassVar[bool] = True
+    only_in_training: ClassVar[bool] = True
 
     def rows_out(self, rows: int) -> int:
         return rows // 2
@@ -401,6 +425,9 @@ class Variational(Layer, name="variational"):
         np.multiply(mean, f.scale, out=slope)
         slope *= self.beta
         np.add(f.dy, slope, out=d_mean)
+
+    def settled(self, n_in: int) -> Layer:
+        return First(n_in // 2)
 
     def _halves(self, x: Array) -> tuple[Array, Array]:
         width = x.shape[1] // 2

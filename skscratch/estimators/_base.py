@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -21,7 +21,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from skscratch.core.functions import Array
-from skscratch.core.layers import Layer
+from skscratch.core.layers import (
+    Corruption,
+    GaussianNoise,
+    Layer,
+    MaskingNoise,
+    SaltAndPepperNoise,
+)
 from skscratch.core.losses import Loss
 from skscratch.core.network import PREDICT_ROWS, Network, Stack
 from skscratch.core.objective import Objective
@@ -51,6 +57,7 @@ from skscratch.estimators._sklearn import (
     Interval,
     Options,
     RandomDraws,
+    StrOptions,
     as_rows,
     check_rows,
     network_dtype,
@@ -70,6 +77,12 @@ SCHEDULES: dict[str, Callable[[Any], Schedule]] = {
     "adaptive": lambda e: Adaptive(e.learning_rate_init),
     "cosine": lambda e: Cosine(e.learning_rate_init),
     "one_cycle": lambda e: OneCycle(e.learning_rate_init),
+}
+
+NOISES = {
+    "gaussian": GaussianNoise,
+    "masking": MaskingNoise,
+    "salt_and_pepper": SaltAndPepperNoise,
 }
 
 
@@ -129,6 +142,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             Interval(Integral, 1, None, closed="left"),
             Options(Real, {np.inf}),
         ],
+        "noise": [StrOptions(set(NOISES)), callable, None],
+        "noise_level": [Interval(Real, 0, None, closed="left")],
         "n_jobs": [Integral, None],
     }
 
@@ -183,6 +198,19 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         # With 'adamw', alpha is the optimizer's.
         return 0.0 if self.solver == "adamw" else self.alpha
 
+    def _noise_layers(self) -> list[Layer]:
+        """Return what disturbs the input in training."""
+        if self.noise is None:
+            return []
+        if callable(self.noise):
+            return [Corruption(self.noise)]
+        if self.noise != "gaussian" and self.noise_level > 1:
+            raise ValueError(
+                f"noise_level is a share of the entries for noise={self.noise!r}: it must be at "
+                f"most 1, got {self.noise_level}."
+            )
+        return [NOISES[self.noise](float(self.noise_level))]
+
     def _max_norm(self) -> float | None:
         return None
 
@@ -229,15 +257,21 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return Network(layers, n_in, network_dtype(data.X), rng=rng, ties=ties)
 
     def _fitted_network(self) -> Network:
-        """Return a copy of the network to go on with, if the parameters still describe it."""
-        network = self.network_.copy()
-        layers, ties = self._layers(network.n_in)
+        """Return a copy of the network to go on with, if the parameters still describe it.
+
+        What acts in training only, such as noise, may have changed.
+        """
+        before = self.network_
+        layers, ties = self._layers(before.n_in)
+        network = Network(layers, before.n_in, before.dtype, rng=None, ties=ties)
+        same_layers = _lasting(layers) == _lasting(before.layers)
         same_loss = self._objective(network).loss == self._fitted_loss
-        if tuple(layers) != network.layers or ties != network.ties or not same_loss:
+        if not (same_layers and same_loss and network.n_params == before.n_params):
             raise ValueError(
                 "Parameters that shape the network or its loss were changed since it was fitted, "
                 "so it cannot be trained further. Set them back, or call fit with warm_start=False."
             )
+        network.params[:] = before.params
         return network
 
     def _held_out(self, validation: tuple[Any, Any, Any] | None) -> FitData | None:
@@ -455,6 +489,11 @@ class _Epochs:
             "loss_": self.losses[-1] if self.losses else np.inf,
             "validation_loss_curve_": list(self.held_out_losses) if self.held_out else None,
         }
+
+
+def _lasting(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers that act in prediction too."""
+    return [layer for layer in layers if not layer.only_in_training]
 
 
 def _block_rows(stack: Stack, n_threads: int) -> int:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_random_state
 
 from skscratch.core.activations import Activation, Sigmoid
 from skscratch.core.functions import Array
 from skscratch.core.initializers import Initializer
 from skscratch.core.layers import (
     ActivityPenalty,
+    Contraction,
     Dense,
-    GaussianNoise,
+    Dropout,
+    KLPenalty,
     Layer,
-    MaskingNoise,
-    SaltAndPepperNoise,
+    Twins,
+    Variational,
 )
 from skscratch.core.losses import BinaryLogLoss, Loss
 from skscratch.core.network import Network, Part
@@ -41,12 +45,23 @@ from skscratch.estimators._sklearn import (
 )
 
 LOSSES = {"squared_error", "binary_log_loss", "absolute_error", "huber"}
-NOISES = {"gaussian", "masking", "salt_and_pepper"}
+# How far a row's neighbour is, by which a contractive penalty measures the encoder's slope.
+TWIN_STEP = 1e-2
+# Columns that vary by more than this times the typical variance are said to rule the error.
+SCALES_APART = 1e4
 
 
 def _has_partial_fit(estimator: Any) -> None:
     if estimator.early_stopping:
         raise UnavailableError("partial_fit does not support early_stopping=True.")
+
+
+def _is_variational(estimator: Any) -> None:
+    if not estimator.beta:
+        raise UnavailableError(
+            "Only a variational autoencoder knows how its latent features are distributed: choose "
+            "beta > 0 to sample."
+        )
 
 
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator):
@@ -72,17 +87,36 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     output_activation : str, default='auto'
         Activation of the reconstruction. 'auto' is 'logistic' where all training data lie in
         [0, 1], else 'identity'; `output_activation_` tells which.
-    loss : {'squared_error', 'binary_log_loss', 'absolute_error', 'huber'}, \
+    loss : {'squared_error', 'binary_log_loss', 'absolute_error', 'huber', 'auto'}, \
 default='squared_error'
         Reconstruction error, averaged over the features. 'binary_log_loss' needs data in [0, 1]
-        and a logistic output.
-    noise : {'gaussian', 'masking', 'salt_and_pepper'} or None, default=None
-        Disturb the input in training; the target stays clean (a denoising autoencoder).
+        and a logistic output. 'auto' is 'binary_log_loss' where all training data lie in [0, 1]
+        and the output may be logistic, else 'squared_error'; `reconstruction_loss_` tells which.
+    noise : {'gaussian', 'masking', 'salt_and_pepper'}, callable or None, default=None
+        Disturb the input in training; the target stays clean (a denoising autoencoder). A function
+        gets a block of rows and a `numpy.random.Generator`, and returns as many rows of the same
+        width: what only you know of your data, such as warping images.
     noise_level : float, default=0.3
         Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
-        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used with `noise`.
+        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Not used by a function.
     sparsity : float, default=0.0
-        Weight of an L1 penalty on the latent features, added to the loss.
+        Weight of a penalty on the activity of the latent features, added to the loss: the sum of
+        their sizes, or with `sparsity_target` a divergence from that target.
+    sparsity_target : float or None, default=None
+        Mean activity, in (0, 1), that each latent feature is drawn to by `sparsity`. It needs
+        ``latent_activation='logistic'`` or 'softmax'. None penalises the size of each value (L1).
+    contraction : float, default=0.0
+        Weight of the squared norm of the encoder's Jacobian, added to the loss: latent features
+        then change little where a row does (a contractive autoencoder). It costs a second pass
+        through the encoder. Combine it with `tied_weights` or `alpha`, or the encoder may just
+        shrink its outputs while the decoder enlarges them.
+    dropout : float, default=0.0
+        Share of each hidden layer's outputs that is dropped in training, in [0, 1).
+    beta : float, default=0.0
+        Above 0 the autoencoder is variational: the encoder tells mean and variance of the latent
+        features, training draws from them, and beta times their divergence from a standard normal
+        distribution, over the number of features, is added to the loss. `transform` returns the
+        means, and `sample` makes new rows. With 'binary_log_loss', 1 is the usual lower bound.
     tied_weights : bool, default=False
         Let each decoder layer use the transposed weights of its encoder layer.
     initializer : str, default='fan_in_uniform'
@@ -143,6 +177,8 @@ default='one_cycle'
         Its two halves, sharing the trained parameters. Call them with rows.
     output_activation_ : str
         Activation of the reconstruction that is used.
+    reconstruction_loss_ : str
+        Loss that is used.
     loss_ : float
         Loss of the last epoch.
     loss_curve_ : list of float
@@ -211,10 +247,12 @@ default='one_cycle'
         "activation": [NamesOf(Activation)],
         "latent_activation": [NamesOf(Activation)],
         "output_activation": [NamesOf(Activation, "auto")],
-        "loss": [StrOptions(LOSSES)],
-        "noise": [StrOptions(NOISES), None],
-        "noise_level": [Interval(Real, 0, None, closed="left")],
+        "loss": [StrOptions(LOSSES | {"auto"})],
         "sparsity": [Interval(Real, 0, None, closed="left")],
+        "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None],
+        "contraction": [Interval(Real, 0, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="left")],
         "tied_weights": ["boolean"],
         "initializer": [NamesOf(Initializer)],
         "solver": [StrOptions(set(SOLVERS))],
@@ -235,6 +273,10 @@ default='one_cycle'
         noise=None,
         noise_level=0.3,
         sparsity=0.0,
+        sparsity_target=None,
+        contraction=0.0,
+        dropout=0.0,
+        beta=0.0,
         tied_weights=False,
         initializer="fan_in_uniform",
         solver="adam",
@@ -269,6 +311,10 @@ default='one_cycle'
         self.noise = noise
         self.noise_level = noise_level
         self.sparsity = sparsity
+        self.sparsity_target = sparsity_target
+        self.contraction = contraction
+        self.dropout = dropout
+        self.beta = beta
         self.tied_weights = tied_weights
         self.initializer = initializer
         self.solver = solver
@@ -303,66 +349,98 @@ default='one_cycle'
         low, high = float(X.min()), float(X.max())
         in_unit_interval = low >= 0 and high <= 1
         if reset:
-            self.output_activation_ = self._choose_output(in_unit_interval)
-        if self.loss == "binary_log_loss" and not in_unit_interval:
+            self._choose_loss_and_output(in_unit_interval)
+            _warn_of_scales(X)
+        if self.reconstruction_loss_ == "binary_log_loss" and not in_unit_interval:
             raise ValueError(
                 f"loss='binary_log_loss' needs data in [0, 1], but X runs from {low:g} to "
                 f"{high:g}. Scale it (MinMaxScaler), or choose loss='squared_error'."
             )
         return FitData(X, None, weight, encoded=None)
 
-    def _choose_output(self, in_unit_interval: bool) -> str:
-        if self.loss == "binary_log_loss":
-            if self.output_activation not in ("auto", "logistic"):
+    def _choose_loss_and_output(self, in_unit_interval: bool) -> None:
+        loss, output = self.loss, self.output_activation
+        if loss == "auto":
+            shares = in_unit_interval and output in ("auto", "logistic")
+            loss = "binary_log_loss" if shares else "squared_error"
+        if loss == "binary_log_loss":
+            if output not in ("auto", "logistic"):
                 raise ValueError(
                     "loss='binary_log_loss' needs output_activation='logistic' or 'auto', "
-                    f"got {self.output_activation!r}."
+                    f"got {output!r}."
                 )
-            return "logistic"
-        if self.output_activation == "auto":
-            return "logistic" if in_unit_interval else "identity"
-        return str(self.output_activation)
+            output = "logistic"
+        if output == "auto":
+            output = "logistic" if in_unit_interval else "identity"
+        self.reconstruction_loss_, self.output_activation_ = str(loss), str(output)
 
     def _layers(self, n_in: int) -> tuple[list[Layer], dict[int, int]]:
+        self._check_combination()
         encoder_sizes = layer_sizes(self.hidden_layer_sizes)
         decoder_sizes = (
             encoder_sizes[::-1]
             if self.decoder_layer_sizes is None
             else layer_sizes(self.decoder_layer_sizes, "decoder_layer_sizes")
         )
+        contraction = float(self.contraction)
         encoder = [
             *self._noise_layers(),
-            *self._dense_layers(encoder_sizes),
-            *self._dense(self.n_components, self.latent_activation),
-            *([ActivityPenalty(self.sparsity)] if self.sparsity else []),
+            *([Twins(TWIN_STEP)] if contraction else []),
+            *self._hidden_layers(encoder_sizes),
+            *self._dense(self.n_components * (2 if self.beta else 1), self.latent_activation),
+            *([Contraction(contraction, TWIN_STEP)] if contraction else []),
+            # The loss is a mean over the features; the lower bound is about their sum.
+            *([Variational(self.beta / n_in)] if self.beta else []),
+            *self._sparsity_layers(),
         ]
         # A loss on raw outputs brings the logistic function itself.
-        last = "identity" if self.loss == "binary_log_loss" else self.output_activation_
-        layers = [*encoder, *self._dense_layers(decoder_sizes), *self._dense(n_in, last)]
+        raw = self.reconstruction_loss_ == "binary_log_loss"
+        last = self._dense(n_in, "identity" if raw else self.output_activation_)
+        layers = [*encoder, *self._hidden_layers(decoder_sizes), *last]
         return layers, self._ties(layers, encoder_sizes, decoder_sizes)
+
+    def _check_combination(self) -> None:
+        """Refuse parameters that make no sense together."""
+        target, latent = self.sparsity_target, self.latent_activation
+        if self.beta and latent != "identity":
+            raise ValueError(
+                f"beta > 0 needs latent_activation='identity', got {latent!r}: the means of a "
+                "normal distribution are free."
+            )
+        if self.beta and self.tied_weights:
+            raise ValueError(
+                "beta > 0 cannot go with tied_weights=True: a variational encoder ends in means "
+                "and variances, twice as wide as the decoder begins."
+            )
+        if self.contraction and self.dropout:
+            raise ValueError(
+                "contraction cannot go with dropout: it compares rows with their neighbours, "
+                "which would be dropped differently."
+            )
+        if target is not None and not self.sparsity:
+            raise ValueError("sparsity_target needs sparsity > 0, the weight of its penalty.")
+        if target is not None and latent not in ("logistic", "softmax"):
+            raise ValueError(
+                "sparsity_target needs activities in (0, 1): choose latent_activation='logistic' "
+                f"or 'softmax', got {latent!r}."
+            )
+
+    def _sparsity_layers(self) -> list[Layer]:
+        if not self.sparsity:
+            return []
+        if self.sparsity_target is None:
+            return [ActivityPenalty(float(self.sparsity))]
+        return [KLPenalty(float(self.sparsity), float(self.sparsity_target))]
 
     def _network(self, data: FitData, rng: RandomDraws) -> Network:
         self._n_encoder_layers = len(layer_sizes(self.hidden_layer_sizes)) + 1
         return super()._network(data, rng)
 
-    def _noise_layers(self) -> list[Layer]:
-        if self.noise is None:
-            return []
-        if self.noise != "gaussian" and self.noise_level > 1:
-            raise ValueError(
-                f"noise_level is a share of the entries for noise={self.noise!r}: it must be at "
-                f"most 1, got {self.noise_level}."
-            )
-        level = float(self.noise_level)
-        kinds = {
-            "gaussian": GaussianNoise,
-            "masking": MaskingNoise,
-            "salt_and_pepper": SaltAndPepperNoise,
-        }
-        return [kinds[self.noise](level)]
-
-    def _dense_layers(self, sizes: list[int]) -> list[Layer]:
-        return [layer for size in sizes for layer in self._dense(size, self.activation)]
+    def _hidden_layers(self, sizes: list[int]) -> list[Layer]:
+        dropout: list[Layer] = [Dropout(float(self.dropout))] if self.dropout else []
+        return [
+            layer for size in sizes for layer in [*self._dense(size, self.activation), *dropout]
+        ]
 
     def _dense(self, width: int, activation: str) -> list[Layer]:
         dense = Dense(int(width), Initializer.named(self.initializer))
@@ -386,7 +464,7 @@ default='one_cycle'
         return Objective(network, self._loss(), l2=self._l2(), scale=1 / network.n_out)
 
     def _loss(self) -> Loss:
-        return Loss.named(self.loss)
+        return Loss.named(self.reconstruction_loss_)
 
     def _patience(self) -> Patience | None:
         if self.early_stopping or self.learning_rate == "adaptive":
@@ -528,6 +606,31 @@ default=None
         """
         return self.inverse_transform(self.transform(X))
 
+    @available_if(_is_variational)
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
+        """Make new rows: decode latent features drawn from a standard normal distribution.
+
+        Only offered with `beta` above 0.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Decides what is drawn.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Rows that are like the data.
+        """
+        check_is_fitted(self)
+        if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be a whole number from 1 on, got {n_samples!r}.")
+        shape = (int(n_samples), self.decoder_.n_in)
+        drawn = check_random_state(random_state).standard_normal(shape)
+        return self.inverse_transform(drawn.astype(self.network_.dtype))
+
     def score_samples(self, X: Any) -> Array:
         """Compute the negative reconstruction error of each row: low for what is unlike the data.
 
@@ -587,3 +690,24 @@ def check_latent(X: Any, width: int) -> Array:
             f"X has {latent.shape[1]} columns, but there are {width} latent features to decode."
         )
     return np.asarray(latent)
+
+
+def _warn_of_scales(X: Any) -> None:
+    """Say so where a few columns will decide the error alone. Some rows tell enough."""
+    n_rows, n_columns = X.shape
+    step = -(-n_rows // max(10, min(1000, 10**6 // n_columns)))
+    some = X[::step].toarray() if issparse(X) else X[::step]
+    variance = some.var(axis=0, dtype=np.float64)
+    varies = variance > 0
+    if not varies.any():
+        return
+    ratio = float(variance.max() / np.median(variance[varies]))
+    if ratio > SCALES_APART:
+        warnings.warn(
+            f"The columns of X have very different scales: column {int(variance.argmax())} varies "
+            f"{np.sqrt(ratio):.0f} times as much as the typical one, so that the reconstruction "
+            "error hardly sees the others. Scale X first: StandardScaler, or MaxAbsScaler for "
+            "sparse X.",
+            UserWarning,
+            stacklevel=6,
+        )

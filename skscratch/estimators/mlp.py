@@ -119,6 +119,8 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
         epsilon,
         n_iter_no_change,
         max_fun,
+        noise,
+        noise_level,
         dropout,
         layer_norm,
         max_gradient_norm,
@@ -149,6 +151,8 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.noise = noise
+        self.noise_level = noise_level
         self.dropout = dropout
         self.layer_norm = layer_norm
         self.max_gradient_norm = max_gradient_norm
@@ -162,7 +166,7 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
         raise NotImplementedError
 
     def _layers(self, n_in: int) -> tuple[list[Layer], dict[int, int]]:
-        layers = [layer for layer, _ in self._pretrained_layers()]
+        layers = [*self._noise_layers(), *[layer for layer, _ in self._pretrained_layers()]]
         widths = layer_sizes(self.hidden_layer_sizes)
         activations = _one_each(self.activation, len(widths), "activation", (str, Activation))
         rates = _one_each(self.dropout, len(widths), "dropout", (Real,))
@@ -192,7 +196,8 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
                 f"The pretrained layers take {self.pretrained.n_in} features, but X has "
                 f"{network.n_in}."
             )
-        for mine, (_, given) in zip(network.views, self._pretrained_layers(), strict=False):
+        views = network.views[len(self._noise_layers()) :]
+        for mine, (_, given) in zip(views, self._pretrained_layers(), strict=False):
             for name, values in vars(given).items():
                 getattr(mine, name)[...] = values
         return network
@@ -201,8 +206,10 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
         """Return the given layers with their parameters, less what served their own training."""
         if self.pretrained is None:
             return []
-        pairs = zip(self.pretrained.layers, self.pretrained.views, strict=True)
-        return [(layer, view) for layer, view in pairs if not layer.only_in_training]
+        given = self.pretrained
+        settled = [layer.settled(n) for layer, n in zip(given.layers, given.widths, strict=False)]
+        pairs = zip(settled, given.views, strict=True)
+        return [(layer, view) for layer, view in pairs if layer is not None]
 
     def _scoring(self) -> Any:
         return self.scoring
@@ -297,8 +304,8 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
         network, n = objective.network, data.rows.shape[0]
         if any(layer.only_in_training for layer in network.layers):
             raise ValueError(
-                "solver='lbfgs' needs the same objective at every call, which dropout does not "
-                "give. Choose solver='adam' or dropout=0."
+                "solver='lbfgs' needs the same objective at every call, which dropout and noise do "
+                "not give. Choose solver='adam', or dropout=0 and noise=None."
             )
         tasks = FitTasks(
             self,
@@ -502,6 +509,13 @@ default='constant'
         Weight of each class, multiplied with the weights of its rows.
     label_smoothing : float, default=0.0
         Share by which the targets move towards even odds, in [0, 1).
+    noise : {'gaussian', 'masking', 'salt_and_pepper'}, callable or None, default=None
+        Disturb the input in training. A function gets a block of rows and a
+        `numpy.random.Generator`, and returns as many rows of the same width, such as warped
+        images. Not for 'lbfgs'.
+    noise_level : float, default=0.3
+        Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
+        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Not used by a function.
     dropout : float or list of float, default=0.0
         Share of a hidden layer's outputs that is dropped in training; one for all, or one each.
     layer_norm : bool, default=False
@@ -632,6 +646,8 @@ default='constant'
         max_fun=15000,
         class_weight=None,
         label_smoothing=0.0,
+        noise=None,
+        noise_level=0.3,
         dropout=0.0,
         layer_norm=False,
         max_gradient_norm=None,
@@ -663,6 +679,8 @@ default='constant'
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
+            noise=noise,
+            noise_level=noise_level,
             dropout=dropout,
             layer_norm=layer_norm,
             max_gradient_norm=max_gradient_norm,
@@ -962,6 +980,13 @@ default='constant'
         Which quantiles 'pinball' predicts; those of a list never cross.
     huber_delta : float, default=1.0
         Errors above this count linearly. Only used by 'huber'.
+    noise : {'gaussian', 'masking', 'salt_and_pepper'}, callable or None, default=None
+        Disturb the input in training. A function gets a block of rows and a
+        `numpy.random.Generator`, and returns as many rows of the same width, such as warped
+        images. Not for 'lbfgs'.
+    noise_level : float, default=0.3
+        Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
+        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Not used by a function.
     dropout : float or list of float, default=0.0
         Share of a hidden layer's outputs that is dropped in training; one for all, or one each.
     layer_norm : bool, default=False
@@ -1084,6 +1109,8 @@ default='constant'
         max_fun=15000,
         quantile=0.5,
         huber_delta=1.0,
+        noise=None,
+        noise_level=0.3,
         dropout=0.0,
         layer_norm=False,
         max_gradient_norm=None,
@@ -1115,6 +1142,8 @@ default='constant'
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
+            noise=noise,
+            noise_level=noise_level,
             dropout=dropout,
             layer_norm=layer_norm,
             max_gradient_norm=max_gradient_norm,

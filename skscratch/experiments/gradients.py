@@ -20,6 +20,7 @@ from skscratch.core import (
     Corruption,
     Dense,
     FanInUniform,
+    First,
     Layer,
     Loss,
     Network,
@@ -53,6 +54,7 @@ def _disturbed(x: Array, rng: np.random.Generator) -> Array:
 PLACED: dict[str, tuple[Layer, ...]] = {
     "contraction": (_dense(WIDTH), Twins(), SiLU(), Contraction()),
     "corruption": (Corruption(_disturbed), _dense(WIDTH), SiLU()),
+    "first": (_dense(WIDTH), SiLU(), First(2)),
     "twins": (Twins(), _dense(WIDTH), SiLU(), Contraction()),
     "variational": (_dense(WIDTH), SiLU(), Variational(), SiLU()),
 }

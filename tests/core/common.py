@@ -8,6 +8,7 @@ from skscratch.core import (
     Corruption,
     Dense,
     FanInUniform,
+    First,
     Layer,
     Loss,
     Network,
@@ -60,6 +61,7 @@ def objective(net, loss="squared_error", **options):
 PLACED = {
     "dense": [dense(N_OUT)],
     "append_constant": [AppendConstant(2.0)],
+    "first": [First(2)],
     "variational": [dense(4), Variational()],
     "twins": [Twins(), dense(4), Tanh(), Contraction()],
     "contraction": [dense(4), Twins(), Tanh(), dense(3), Contraction(0.5)],

@@ -1,7 +1,10 @@
 """scikit-learn's own checks: all of `check_estimator`, and the checks it keeps beside it."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.utils import estimator_checks as checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -20,10 +23,45 @@ class SinglePrecisionMLPClassifier(MLPClassifier):
         return FitData(data.X.astype(np.float32), data.y, weight, encoded)
 
 
+class SinglePrecisionAutoencoder(AutoencoderTransformer):
+    """The same for the autoencoder."""
+
+    def _check_data(self, X, y, sample_weight, **how):
+        data = super()._check_data(X, y, sample_weight, **how)
+        weight = None if data.weight is None else data.weight.astype(np.float32)
+        return FitData(data.X.astype(np.float32), None, weight, None)
+
+
+class SparseAutoencoder(AutoencoderTransformer):
+    """What sparse data do, for checks that bring dense ones."""
+
+    def _check_data(self, X, y, sample_weight, **how):
+        data = super()._check_data(X, y, sample_weight, **how)
+        return FitData(sparse.csr_matrix(data.X), None, data.weight, None)
+
+
+@dataclass(frozen=True)
+class Halved:
+    """A noise of one's own; a plain function would have another name in each process."""
+
+    factor: float
+
+    def __call__(self, X, rng):
+        return X * rng.choice([self.factor, 1.0], size=(len(X), 1))
+
+
 DEFAULTS = [AutoencoderTransformer(), LinearSVM(), MLPClassifier(), MLPRegressor()]
 OTHERS = [
     AutoencoderTransformer(loss="huber", activation="elu", max_iter=3),
     AutoencoderTransformer(noise="gaussian", sparsity=1e-3, max_iter=3),
+    AutoencoderTransformer(
+        latent_activation="logistic", sparsity=0.1, sparsity_target=0.1, max_iter=3
+    ),
+    AutoencoderTransformer(contraction=0.01, alpha=1e-3, max_iter=3),
+    AutoencoderTransformer(beta=1.0, max_iter=3),
+    AutoencoderTransformer(noise=Halved(0.5), dropout=0.1, loss="auto", max_iter=3),
+    SinglePrecisionAutoencoder(max_iter=3),
+    SparseAutoencoder(max_iter=3),
     AutoencoderTransformer(hidden_layer_sizes=(), tied_weights=True, solver="sgd", max_iter=3),
     AutoencoderTransformer(early_stopping=True, activation="tanh", max_iter=5),
     MLPClassifier(solver="lbfgs", activation="tanh"),
@@ -82,10 +120,11 @@ EQUIVALENCE = [
 
 def excused(estimator):
     """Name the checks that a configuration fails by its nature; the defaults fail none."""
-    if getattr(estimator, "noise", None) is not None or getattr(estimator, "dropout", 0):
+    random = ("noise", "dropout", "contraction", "beta")
+    if any(getattr(estimator, name, None) for name in random):
         reason = "each row draws its own noise, so repeated rows are no heavier row"
         return dict.fromkeys(EQUIVALENCE, reason)
-    if isinstance(estimator, SinglePrecisionMLPClassifier):
+    if isinstance(estimator, SinglePrecisionMLPClassifier | SinglePrecisionAutoencoder):
         digits = dict.fromkeys(EQUIVALENCE, "equal to seven digits is more than float32 has")
         return digits | {"check_transformer_preserve_dtypes": "it makes float64 float32 on purpose"}
     if getattr(estimator, "early_stopping", False):

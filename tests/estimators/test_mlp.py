@@ -537,7 +537,7 @@ def test_lbfgs_keeps_the_best_of_a_validation_set():
 
 def test_lbfgs_needs_an_objective_without_noise():
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match="which dropout does not give"):
+    with pytest.raises(ValueError, match="which dropout and noise do not give"):
         MLPClassifier(solver="lbfgs", dropout=0.5).fit(X, y)
 
 

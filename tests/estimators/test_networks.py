@@ -373,6 +373,11 @@ def test_too_few_rows_for_early_stopping(estimator):
 # No parameter is accepted and ignored
 
 SHARED = {
+    "noise": ({}, {"noise": "masking"}),
+    "noise_level": (
+        {"noise": "masking", "noise_level": 0.1},
+        {"noise": "masking", "noise_level": 0.2},
+    ),
     "hidden_layer_sizes": ({}, {"hidden_layer_sizes": (7,)}),
     "activation": ({}, {"activation": "tanh"}),
     "solver": ({}, {"solver": "sgd"}),
@@ -406,6 +411,7 @@ SHARED = {
         {"early_stopping": True, "max_iter": 8, "tol": 1e3, "n_iter_no_change": 2},
     ),
 }
+LOGISTIC = {"latent_activation": "logistic", "sparsity": 0.1}
 OWN = {
     AutoencoderTransformer: {
         "n_components": ({}, {"n_components": 5}),
@@ -413,12 +419,11 @@ OWN = {
         "latent_activation": ({}, {"latent_activation": "tanh"}),
         "output_activation": ({}, {"output_activation": "identity"}),
         "loss": ({}, {"loss": "absolute_error"}),
-        "noise": ({}, {"noise": "masking"}),
-        "noise_level": (
-            {"noise": "masking", "noise_level": 0.1},
-            {"noise": "masking", "noise_level": 0.2},
-        ),
         "sparsity": ({}, {"sparsity": 0.1}),
+        "sparsity_target": (LOGISTIC, LOGISTIC | {"sparsity_target": 0.1}),
+        "contraction": ({}, {"contraction": 0.1}),
+        "dropout": ({}, {"dropout": 0.2}),
+        "beta": ({"beta": 0.1}, {"beta": 1.0}),
         "tied_weights": ({}, {"tied_weights": True}),
         "initializer": ({}, {"initializer": "he_normal"}),
     },
