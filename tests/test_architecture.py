@@ -32,10 +32,12 @@ CORE = [
     "schedules",
     "workers",
     "training",
+    "linear_losses",
+    "linear_algebra",
     "linear",
 ]
 ESTIMATORS = ["_sklearn", "_targets", "_base", "mlp", "autoencoder", "linear_svm"]
-USERS = ["datasets", "display", "persistence", "keras"]
+USERS = ["datasets", "images", "display", "persistence", "keras"]
 FLOORS = [
     *[f"skscratch.core.{name}" for name in CORE],
     "skscratch.core",
@@ -49,7 +51,7 @@ FLOORS = [
 ]
 # What each room may use from outside the house, besides the standard library.
 OUTSIDE = {
-    "skscratch.core": {"numpy", "threadpoolctl"},
+    "skscratch.core": {"numpy", "scipy", "threadpoolctl"},
     "skscratch.estimators": {"numpy", "scipy", "sklearn", "joblib"},
     "skscratch.keras": {"numpy", "sklearn", "keras"},
 }
@@ -61,7 +63,8 @@ APART = {
     "network": {"losses", "activations"},
     "layers": {"activations", "losses"},
     "workers": {"objective", "optimizers", "schedules", "losses"},
-    "linear": {"layers", "activations", "network", "objective", "training", "workers"},
+    "linear": {"layers", "activations", "network", "objective", "training"},
+    "linear_algebra": {"layers", "activations", "network", "objective", "training", "losses"},
 }
 
 

@@ -5,26 +5,17 @@ feature ``intercept_scaling`` and is regularised like the others, as in LIBLINEA
 
     0.5 ||W||^2 + sum_i cost_i * loss_i(z_i),      z_i = W x_i
 
-Every loss here is a maximum over a simple set ``A`` of dual points, read on *slacks* ``s``, which
-are linear in the scores up to a constant and positive where the margin is violated::
-
-    loss(s) = max_{p in A} <p, s> - (width / 2) ||p||^2
-
-with ``A = [0, inf)`` and width 1/2 for the squared hinge, ``A = [0, 1]`` and width 0 for the hinge,
-the simplex and width 0 for the joint hinge of Crammer and Singer. Where the width is 0 the loss
-has corners. Newton's method then meets the smooth ``max <p, s> - (width / 2) ||p - center||^2``
-instead, with a width that shrinks and a center that follows the dual point (the proximal point
-method: thanks to the center the corners are met exactly while the width is still comfortable).
-The maximiser is one projection, ``p = project(center + s / width)``. It is the slope; its face of
-``A`` gives the curvature; and it is feasible in the dual, so that the gradient ``G`` also gives the
-duality gap of the *true* problem::
+Where a loss has corners (its width is 0, see `linear_losses`), Newton's method meets the smooth
+``max <p, s> - (width / 2) ||p - center||^2`` instead, with a width that shrinks and a center that
+follows the dual point (the proximal point method: thanks to the center the corners are met exactly
+while the width is still comfortable). The maximiser is one projection,
+``p = project(center + s / width)``. It is the slope; its face of ``A`` gives the curvature; and it
+is feasible in the dual, so that the gradient ``G`` also gives the duality gap of the *true*
+problem::
 
     gap = 0.5 ||G||^2 + sum_i cost_i * (loss(s_i) + conjugate(p_i) - <p_i, s_i>)
 
 Every term is nonnegative and nothing large cancels, so the gap can be trusted down to rounding.
-
-Arrays over the rows of X are laid out as (problems, columns, rows): one-versus-rest is many
-problems of one column each, the joint machine is one problem of many columns.
 
 References
 ----------
@@ -36,24 +27,38 @@ algorithmic implementation of multiclass kernel-based vector machines", JMLR 2, 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from skscratch.core.linear_algebra import (
+    Features,
+    conjugate_gradients,
+    inner,
+    per_problem,
+    solve_definite,
+    solve_few_rows,
+    solve_few_turned_rows,
+)
+from skscratch.core.linear_losses import CrammerSinger, Hinge, LinearLoss, SquaredHinge
 
 __all__ = ["CrammerSinger", "Hinge", "LinearLoss", "LinearSolution", "SquaredHinge", "solve"]
 
 Array = NDArray[Any]
 
-# With more features (and rows) an explicit Hessian costs more than conjugate gradients.
+# Systems of more unknowns than this are never built.
 EXPLICIT_SIZE = 1024
+# The same where many columns share them.
+MOST_TANGENTS = 2048
+# Iterations are tried where building a system would cost more than so many of them, ...
+FEW_STEPS = 10
+# ... at so many multiplications for each entry of X: two products, bound by memory.
+PRODUCT_COST = 12.0
 # Explicit Hessians are kept from step to step while all of them together are no larger.
 KEPT_ENTRIES = 2**26
-# Rows gathered at a time for an explicit Hessian: large enough for BLAS, small enough to copy.
-BLOCK_ROWS = 8192
 # Data with fewer multiplications per product than this are solved to the last digits: the further
 # steps take milliseconds, and integer weights then equal repeated rows to many digits.
 POLISHED_WORK = 2e7
@@ -96,313 +101,7 @@ class LinearSolution:
     converged: bool
 
 
-# ---- losses --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LinearLoss(ABC):
-    """A loss with its targets: ``max_{p in A} <p, s> - (width / 2) ||p||^2``.
-
-    ``slacks`` maps scores to ``s``, ``turn`` is its linear part and ``turn_back`` the transpose of
-    that; ``project``, ``face`` and ``along`` describe the set ``A``. All arrays are (problems,
-    columns, rows), and the methods may overwrite their first argument, ``face`` excepted.
-    """
-
-    targets: Array
-
-    #: The width that Newton's method starts with.
-    width: ClassVar[float] = 10.0
-    #: Without corners, the width is part of the loss and never shrinks.
-    has_corners: ClassVar[bool] = True
-    #: The relative gap at which small data are solved to the last digits.
-    polished: ClassVar[float] = 1e-14
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """Problems, and columns of each."""
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of X that the targets belong to."""
-        return int(self.targets.shape[-1])
-
-    def take_rows(self, rows: Array | slice) -> Self:
-        """Return the loss on these rows alone."""
-        return replace(self, targets=np.ascontiguousarray(self.targets[..., rows]))
-
-    @abstractmethod
-    def take_problems(self, problems: Array) -> Self:
-        """Return the loss of these problems alone."""
-
-    @abstractmethod
-    def cast(self, dtype: np.dtype[Any]) -> Self:
-        """Return the loss with targets that leave this dtype alone."""
-
-    @abstractmethod
-    def slacks(self, Z: Array) -> Array:
-        """Return ``s``, such that the loss is 0 where no slack is positive."""
-
-    @abstractmethod
-    def turn(self, Z: Array) -> Array:
-        """Return the change of the slacks with the scores."""
-
-    @abstractmethod
-    def turn_back(self, R: Array) -> Array:
-        """Return the transpose of ``turn`` applied to ``R``."""
-
-    @abstractmethod
-    def project(self, V: Array) -> Array:
-        """Return the point of ``A`` nearest to ``V``."""
-
-    @abstractmethod
-    def face(self, p: Array) -> Array:
-        """Return where ``p`` follows ``V``: True inside the face of ``A`` that ``p`` lies on."""
-
-    @abstractmethod
-    def along(self, U: Array, face: Array) -> Array:
-        """Return the part of ``U`` along the face: the derivative of the projection."""
-
-    @abstractmethod
-    def value(self, S: Array) -> Array:
-        """Return the loss of each row, (problems, rows)."""
-
-    @abstractmethod
-    def excess(self, S: Array, p: Array) -> Array:
-        """Return ``loss(s) + conjugate(p) - <p, s> >= 0`` of each row, (problems, rows)."""
-
-
-class _OneVersusRest(LinearLoss):
-    """Independent problems with targets in {-1, +1}; slack ``s = 1 - y z``."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return int(self.targets.shape[0]), 1
-
-    def take_problems(self, problems: Array) -> Self:
-        return replace(self, targets=self.targets[problems])
-
-    def cast(self, dtype: np.dtype[Any]) -> Self:
-        return replace(self, targets=np.ascontiguousarray(self.targets, dtype))
-
-    def slacks(self, Z: Array) -> Array:
-        S = self.turn(Z)
-        S += 1.0
-        return S
-
-    def turn(self, Z: Array) -> Array:
-        Z *= self.targets[:, None]
-        return np.negative(Z, out=Z)
-
-    def turn_back(self, R: Array) -> Array:
-        return self.turn(R)
-
-    def along(self, U: Array, face: Array) -> Array:
-        U *= face
-        return U
-
-
-class SquaredHinge(_OneVersusRest):
-    """``max(0, 1 - y z)^2``, which is ``max_{p >= 0} p s - p^2 / 4``; targets (problems, rows)."""
-
-    width = 0.5
-    has_corners = False
-    polished = 1e-22
-
-    def project(self, V: Array) -> Array:
-        return np.maximum(V, 0.0, out=V)
-
-    def face(self, p: Array) -> Array:
-        return np.greater(p, 0.0)
-
-    def value(self, S: Array) -> Array:
-        loss = np.maximum(S[:, 0], 0.0)
-        loss *= loss
-        return loss
-
-    def excess(self, S: Array, p: Array) -> Array:
-        return np.zeros((len(S), 1), S.dtype)
-
-
-class Hinge(_OneVersusRest):
-    """``max(0, 1 - y z)``, which is ``max_{0 <= p <= 1} p s``; targets (problems, rows)."""
-
-    def project(self, V: Array) -> Array:
-        np.clip(V, 0.0, 1.0, out=V)
-        return V
-
-    def face(self, p: Array) -> Array:
-        return np.greater(p, 0.0) & np.less(p, 1.0)
-
-    def value(self, S: Array) -> Array:
-        return np.maximum(S[:, 0], 0.0)
-
-    def excess(self, S: Array, p: Array) -> Array:
-        # (1 - p) s above the corner and p |s| below it.
-        excess: Array = np.maximum(S[:, 0] * (1.0 - p[:, 0]), -S[:, 0] * p[:, 0])
-        return excess
-
-
-@dataclass(frozen=True)
-class CrammerSinger(LinearLoss):
-    """``max_k (z_k + [k != y]) - z_y``, a maximum over the simplex; targets are class numbers.
-
-    The slacks ``s_k = z_k + [k != y] - z_y`` are 0 at the target, so the loss is their maximum.
-    """
-
-    n_classes: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return 1, self.n_classes
-
-    def take_problems(self, problems: Array) -> Self:
-        return self
-
-    def cast(self, dtype: np.dtype[Any]) -> Self:
-        return replace(self, targets=np.asarray(self.targets, np.intp))
-
-    @property
-    def _at_target(self) -> tuple[int, Array, Array]:
-        return 0, self.targets, np.arange(self.n_rows)
-
-    def slacks(self, Z: Array) -> Array:
-        S = self.turn(Z)
-        S += 1.0
-        S[self._at_target] = 0.0
-        return S
-
-    def turn(self, Z: Array) -> Array:
-        Z -= Z[self._at_target]
-        return Z
-
-    def turn_back(self, R: Array) -> Array:
-        R[self._at_target] -= R.sum(axis=1)[0]
-        return R
-
-    def project(self, V: Array) -> Array:
-        """Return ``max(V - shift, 0)`` of sum 1, by Newton's method on the shift.
-
-        The sum is convex and falls in the shift, so that from below the shift grows towards the
-        root, and reaches it once no further entry leaves the support.
-        """
-        shift = V.max(axis=1, keepdims=True) - 1.0
-        for _ in range(V.shape[1] + 1):
-            support = np.greater(V, shift)
-            size = support.sum(axis=1, keepdims=True, dtype=V.dtype)
-            total = np.add.reduce(V, axis=1, keepdims=True, where=support)
-            last, shift = shift, (total - 1.0) / size
-            if not np.any(shift > last):
-                break
-        V -= shift
-        return np.maximum(V, 0.0, out=V)
-
-    def face(self, p: Array) -> Array:
-        support = np.greater(p, 0.0)
-        support &= support.sum(axis=1, keepdims=True) > 1
-        return support
-
-    def along(self, U: Array, face: Array) -> Array:
-        size = face.sum(axis=1, keepdims=True, dtype=U.dtype)
-        U *= face
-        U -= face * (U.sum(axis=1, keepdims=True) / np.maximum(size, 1.0))
-        return U
-
-    def value(self, S: Array) -> Array:
-        largest: Array = S.max(axis=1)
-        return largest
-
-    def excess(self, S: Array, p: Array) -> Array:
-        # Summed over the distances to the largest slack, each term is nonnegative.
-        excess: Array = np.einsum("pcr,pcr->pr", p, S.max(axis=1, keepdims=True) - S)
-        return excess
-
-
-# ---- products with X -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Features:
-    """X with one further column that holds the constant ``bias`` (or nothing where it is None).
-
-    The column is never stored. ``X`` may be a CSR matrix.
-    """
-
-    X: Any
-    bias: float | None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        n_rows, n_features = self.X.shape
-        return int(n_rows), int(n_features) + (self.bias is not None)
-
-    @property
-    def is_dense(self) -> bool:
-        return isinstance(self.X, np.ndarray)
-
-    def take(self, rows: Array | slice) -> _Features:
-        return _Features(self.X[rows], self.bias)
-
-    def scores(self, W: Array) -> Array:
-        """Return (problems, columns, rows) for coefficients (problems, columns, features)."""
-        flat = W.reshape(-1, W.shape[-1])
-        n_features = self.X.shape[1]
-        Z = np.ascontiguousarray((self.X @ np.ascontiguousarray(flat[:, :n_features].T)).T)
-        if self.bias is not None:
-            Z += self.bias * flat[:, n_features:]
-        return Z.reshape(*W.shape[:-1], self.X.shape[0])
-
-    def gather(self, R: Array) -> Array:
-        """Return the transpose of ``scores`` applied to ``R``."""
-        flat = R.reshape(R.shape[0] * R.shape[1], R.shape[2])
-        W = (self.X.T @ np.ascontiguousarray(flat.T)).T
-        if self.bias is not None:
-            W = np.concatenate([W, self.bias * flat.sum(axis=1, keepdims=True)], axis=1)
-        return np.asarray(W).reshape(*R.shape[:-1], self.shape[1])
-
-    def square_sums(self) -> Array:
-        """Return the sum of the squares of each column."""
-        if self.is_dense:
-            sums = np.einsum("ij,ij->j", self.X, self.X)
-        else:
-            sums = np.asarray(self.X.multiply(self.X).sum(axis=0)).ravel()
-        if self.bias is not None:
-            sums = np.append(sums, self.bias**2 * self.X.shape[0])
-        return np.asarray(sums, self.X.dtype)
-
-    def weighted_rows(self, rows: Array, root: Array) -> Array:
-        """Return these rows, dense, each times its ``root``."""
-        scaled = np.empty((len(rows), self.shape[1]), self.X.dtype)
-        scaled[:, : self.X.shape[1]] = self.X[rows]
-        if self.bias is not None:
-            scaled[:, -1] = self.bias
-        scaled *= root[:, None]
-        return scaled
-
-    def weighted_gram(self, weight: Array) -> Array:
-        """Return ``sum_i weight_i x_i x_i^T``, reading only the rows of positive weight."""
-        n_features = self.shape[1]
-        gram = np.zeros((n_features, n_features), self.X.dtype)
-        rows = np.flatnonzero(weight > 0.0)
-        for first in range(0, len(rows), BLOCK_ROWS):
-            block = rows[first : first + BLOCK_ROWS]
-            scaled = self.weighted_rows(block, np.sqrt(weight[block]))
-            gram += scaled.T @ scaled
-        return gram
-
-
 # ---- Newton's method -----------------------------------------------------------------------------
-
-
-def _inner(A: Array, B: Array) -> Array:
-    """Return the inner product of each problem, accumulated in float64: (problems,)."""
-    inner: Array = np.einsum("pcf,pcf->p", A, B, dtype=np.float64)
-    return inner
-
-
-def _per_problem(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Return one value for each problem, shaped to meet (problems, columns, rows)."""
-    return np.asarray(values, dtype)[:, None, None]
 
 
 @dataclass
@@ -434,7 +133,7 @@ class _Point:
 class _Problems:
     """The unfinished problems: coefficients, slacks, and the smoothing of the corners."""
 
-    features: _Features
+    features: Features
     loss: LinearLoss
     cost: Array
     W: Array
@@ -445,7 +144,7 @@ class _Problems:
 
     @classmethod
     def start(
-        cls, features: _Features, loss: LinearLoss, cost: Array, W: Array, width: float
+        cls, features: Features, loss: LinearLoss, cost: Array, W: Array, width: float
     ) -> _Problems:
         S = loss.slacks(features.scores(W))
         widths = np.full((len(W), 1, 1), width, W.dtype)
@@ -478,9 +177,9 @@ class _Problems:
     def evaluate(self) -> _Point:
         p = self.dual_point(self.S)
         G = self.W + self.features.gather(self.loss.turn_back(p * self.cost))
-        primal = 0.5 * _inner(self.W, self.W) + self.total(self.loss.value(self.S))
+        primal = 0.5 * inner(self.W, self.W) + self.total(self.loss.value(self.S))
         corner_gap = self.total(self.loss.excess(self.S, p))
-        point = _Point(p, G, primal, 0.5 * _inner(G, G), corner_gap)
+        point = _Point(p, G, primal, 0.5 * inner(G, G), corner_gap)
         if not np.isfinite(point.primal + point.gap).all():
             raise ValueError(TOO_LARGE.format(self.W.dtype))
         return point
@@ -503,59 +202,96 @@ class _Problems:
         P = self.direction(point, np.maximum(np.minimum(0.1, share) * residual, floor))
         if not np.isfinite(P).all():
             raise ValueError(TOO_LARGE.format(self.W.dtype))
-        self.step(P, _inner(point.G, P))
+        self.step(P, inner(point.G, P))
 
     # -- direction ---------------------------------------------------------------------------------
 
     def direction(self, point: _Point, residual: Array) -> Array:
         """Return ``-H^{-1} G`` up to a remainder of norm ``residual``, H the Hessian."""
-        one_column = self.W.shape[1] == 1
-        size = min(self.W.shape[-1], self.S.shape[-1])
-        if one_column and self.features.is_dense and size <= EXPLICIT_SIZE:
-            return self._explicit_direction(point)
-        if not one_column and self.features.is_dense and self.W.size <= EXPLICIT_SIZE:
-            return self._joint_direction(point)
-        return self._iterative_direction(point, residual)
+        face = self.loss.face(point.p)
+        if self.W.shape[1] == 1:
+            return self._separate_directions(point, face, residual)
+        return self._joint_direction(point, face, residual)
 
-    def _explicit_direction(self, point: _Point) -> Array:
-        weight = self.loss.face(point.p) * (self.cost / self.width)
+    def _separate_directions(self, point: _Point, face: Array, residual: Array) -> Array:
+        """Solve each problem in the space of its rows or of its features, or by iterations."""
+        n_features = self.W.shape[-1]
+        active = (face * self.cost)[:, 0]
         P = np.empty_like(self.W)
-        for k in range(len(self.W)):
-            rows = np.flatnonzero(weight[k, 0])
-            if len(rows) < self.W.shape[-1]:
-                B = self.features.weighted_rows(rows, np.sqrt(weight[k, 0, rows]))
-                P[k, 0] = _solve_few_rows(B, -point.G[k, 0])
+        explicit, iterative = [], []
+        for k in range(len(P)):
+            rows = np.flatnonzero(active[k])
+            if len(rows) <= min(n_features, EXPLICIT_SIZE):
+                B = self.features.scaled_rows(rows, np.sqrt(active[k, rows] / self.width[k, 0]))
+                P[k, 0] = solve_few_rows(B, -point.G[k, 0])
+            elif self._is_explicit(k, active[k]):
+                explicit.append(k)
             else:
-                P[k, 0] = _solve_scaled(self._hessian(k, weight[k, 0]), -point.G[k, 0])
+                iterative.append(k)
+        if iterative:
+            chosen = np.array(iterative)
+            P[chosen], unfinished = self._iterative_directions(chosen, point, face, residual)
+            if n_features <= EXPLICIT_SIZE:
+                explicit += [int(k) for k in chosen[unfinished]]
+        for k in explicit:
+            P[k, 0] = solve_definite(self._hessian(k, active[k]), -point.G[k, 0])
         return P
 
-    def _hessian(self, k: int, weight: Array) -> Array:
-        """Return ``I + sum_i weight_i x_i x_i^T`` of problem ``k``.
+    def _is_explicit(self, k: int, active: Array) -> bool:
+        """Whether the Hessian of problem ``k`` costs less than a few iterations."""
+        n_features = self.W.shape[-1]
+        if n_features > EXPLICIT_SIZE:
+            return False
+        _, n_rows = self._nearest_gram(k, active)
+        explicit = float((n_rows + n_features / 3.0) * n_features**2)
+        return explicit <= FEW_STEPS * PRODUCT_COST * self.features.n_stored
 
-        From step to step few weights change, and their rows are all that is read: the last sum of
-        this problem is brought up to date, or at first that of its neighbour, since at ``W = 0``
-        every row counts in every problem.
+    def _nearest_gram(self, k: int, active: Array) -> tuple[tuple[Array, Array] | None, int]:
+        """Return the sum to bring up to date, or None, and how many rows that takes to read.
+
+        From step to step few rows change, and at first those of a neighbour are nearest: at
+        ``W = 0`` every row counts in every problem.
         """
-        gram = self.grams[k] or self.grams[k - 1]
-        if gram is None or 2 * np.count_nonzero(weight != gram[0]) > np.count_nonzero(weight):
-            total = self.features.weighted_gram(weight)
+        kept = self.grams[k] or self.grams[k - 1]
+        afresh = int(np.count_nonzero(active))
+        changed = afresh if kept is None else int(np.count_nonzero(active != kept[0]))
+        return (kept, changed) if 2 * changed < afresh else (None, afresh)
+
+    def _hessian(self, k: int, active: Array) -> Array:
+        """Return ``I + sum_i active_i / width x_i x_i^T`` of problem ``k``."""
+        kept, _ = self._nearest_gram(k, active)
+        if kept is None:
+            total = self.features.weighted_gram(active)
         else:
-            change = weight - gram[0]
-            total = gram[1] + self.features.weighted_gram(change)
+            change = active - kept[0]
+            total = kept[1] + self.features.weighted_gram(change)
             total -= self.features.weighted_gram(-change)
         if total.size * len(self.grams) <= KEPT_ENTRIES:
-            self.grams[k] = weight, total
-        hessian: Array = total + np.eye(len(total), dtype=total.dtype)
+            self.grams[k] = active, total
+        hessian: Array = total / self.width[k, 0]
+        hessian.flat[:: len(hessian) + 1] += 1.0
         return hessian
 
-    def _joint_direction(self, point: _Point) -> Array:
-        """Solve with the Hessian of one problem of many columns, built block by block."""
+    def _joint_direction(self, point: _Point, face: Array, residual: Array) -> Array:
+        """Solve the problem of many columns likewise; its Hessian couples all of them."""
+        weight = (self.cost / self.width)[0, 0]
+        Q, rows = self.loss.tangents(face & (weight > 0.0))
+        if len(rows) <= (self.W.size if self.W.size <= EXPLICIT_SIZE else MOST_TANGENTS):
+            few, place = np.unique(rows, return_inverse=True)
+            B = self.features.scaled_rows(few, np.sqrt(weight[few]))
+            return solve_few_turned_rows(B, Q, place, -point.G[0])[None]
+        if self.W.size <= EXPLICIT_SIZE:
+            hessian = self._joint_hessian(face, weight)
+            return solve_definite(hessian, -point.G.ravel()).reshape(self.W.shape)
+        P, _ = self._iterative_directions(np.array([0]), point, face, residual)
+        return P
+
+    def _joint_hessian(self, face: Array, weight: Array) -> Array:
+        """Build the Hessian of one problem of many columns block by block."""
         n_columns, n_features = self.W.shape[1:]
-        face = self.loss.face(point.p)
-        weight = self.cost / self.width
-        rows = np.flatnonzero(np.any(face & (weight > 0.0), axis=(0, 1)))
-        face, weight = face[..., rows], weight[..., rows]
-        X = self.features.weighted_rows(rows, np.ones(len(rows), self.W.dtype))
+        rows = np.flatnonzero(face.any(axis=(0, 1)) & (weight > 0.0))
+        face, weight = face[..., rows], weight[rows]
+        X = self.features.scaled_rows(rows, np.ones(len(rows), self.W.dtype))
         hessian = np.empty((n_columns, n_features, n_columns, n_features), X.dtype)
         for j in range(n_columns):
             # The part along the face sums to zero over the columns, or is zero: turning it into
@@ -568,11 +304,17 @@ class _Problems:
                 hessian[k, :, j] = hessian[j, :, k]
         flat = hessian.reshape(self.W.size, self.W.size)
         flat.flat[:: len(flat) + 1] += 1.0
-        return _solve_scaled(flat, -point.G.ravel()).reshape(self.W.shape)
+        return flat
 
-    def _iterative_direction(self, point: _Point, residual: Array) -> Array:
-        face = self.loss.face(point.p)
-        features, loss, weight = self.features, self.loss, self.cost / self.width
+    def _iterative_directions(
+        self, problems: Array, point: _Point, face: Array, residual: Array
+    ) -> tuple[Array, Array]:
+        """Solve these problems by conjugate gradients; say which ones need further steps."""
+        features, loss = self.features, self.loss.take_problems(problems)
+        weight = np.broadcast_to(self.cost / self.width, (len(self.W), 1, self.S.shape[-1]))
+        face, weight = face[problems], weight[problems]
+        # The mean of the curvature over the rows, times that of all features alike.
+        share = (face * weight).mean(axis=-1, keepdims=True)
         curved = np.any(face & (weight > 0.0), axis=(0, 1))
         if 2 * np.count_nonzero(curved) < len(curved):
             rows = np.flatnonzero(curved)
@@ -585,23 +327,27 @@ class _Problems:
             U *= weight[live]
             return P + features.gather(part.turn_back(U))
 
-        share = (weight * face).sum(axis=(1, 2)) / max(face[0].size, 1)
-        diagonal = 1.0 + share[:, None, None] * features.square_sums()
-        return _conjugate_gradients(curvature, point.G, diagonal, residual)
+        precondition = self.features.preconditioner(share, EXPLICIT_SIZE)
+        # In exact arithmetic as many steps as unknowns suffice; rounding asks for a few more.
+        few = self.W.shape[1] == 1 and self.W.shape[2] <= EXPLICIT_SIZE
+        max_steps = FEW_STEPS if few else 2 * self.W[0].size + 10
+        return conjugate_gradients(
+            curvature, point.G[problems], precondition, residual[problems], max_steps
+        )
 
     # -- step --------------------------------------------------------------------------------------
 
     def step(self, P: Array, slope: Array) -> None:
         """Move along ``P``, where the objective falls at first by ``-slope``, to its minimum."""
         U = self.loss.turn(self.features.scores(P))
-        t = _per_problem(self._line_search(P, U, slope), self.W.dtype)
+        t = per_problem(self._line_search(P, U, slope), self.W.dtype)
         self.W = self.W + t * P
         U *= t
         self.S += U
 
     def _line_search(self, P: Array, U: Array, first_slope: Array) -> Array:
         """Find the root of the slope along ``P``, increasing and piecewise linear in ``t``."""
-        W_P, P_P = _inner(self.W, P), _inner(P, P)
+        W_P, P_P = inner(self.W, P), inner(P, P)
         t = np.where(first_slope < 0.0, 1.0, 0.0)
         low, high = np.zeros_like(t), np.full_like(t, np.inf)
         live = np.flatnonzero(t)
@@ -609,7 +355,7 @@ class _Problems:
             if live.size == 0:
                 break
             part, u, at = self.take(live), U[live], t[live]
-            p = part.dual_point(part.S + _per_problem(at, u.dtype) * u)
+            p = part.dual_point(part.S + per_problem(at, u.dtype) * u)
             weighted = u * part.cost
             slope = W_P[live] + at * P_P[live] + np.vecdot(p, weighted).sum(axis=1)
             curve = part.loss.along(u.copy(), part.loss.face(p)) / part.width
@@ -623,51 +369,6 @@ class _Problems:
             t[live] = np.where(unfinished, np.where(inside, newton, middle), at)
             live = live[unfinished]
         return t
-
-
-def _solve_scaled(A: Array, b: Array) -> Array:
-    """Solve ``A x = b`` for a positive definite ``A``, which is overwritten."""
-    # Scaling to a unit diagonal spares the digits where columns differ in size.
-    scale = 1.0 / np.sqrt(A.diagonal())
-    A *= scale
-    A *= scale[:, None]
-    x: Array = np.linalg.solve(A, scale * b) * scale
-    return x
-
-
-def _solve_few_rows(B: Array, b: Array) -> Array:
-    """Solve ``(I + B^T B) x = b`` in the space of the rows (Woodbury's identity)."""
-    small = B @ B.T
-    small.flat[:: len(small) + 1] += 1.0
-    x: Array = b - B.T @ _solve_scaled(small, B @ b)
-    return x
-
-
-def _conjugate_gradients(
-    curvature: Callable[[Array, Array], Array], G: Array, diagonal: Array, residual: Array
-) -> Array:
-    """Solve ``curvature(P) = -G`` for all problems together, each to its own residual norm."""
-    dtype = G.dtype
-    P = np.zeros_like(G)
-    R = -G
-    Q = R / diagonal
-    D = Q.copy()
-    rho = _inner(R, Q)
-    live = np.flatnonzero(_inner(R, R) > residual**2)
-    # In exact arithmetic as many steps as unknowns suffice; rounding asks for a few more.
-    for _ in range(2 * G[0].size + 10):
-        if live.size == 0:
-            break
-        H = curvature(D[live], live)
-        length = _per_problem(rho[live] / _inner(D[live], H), dtype)
-        P[live] += length * D[live]
-        R[live] -= length * H
-        Q[live] = R[live] / diagonal[live]
-        last = rho[live]
-        rho[live] = _inner(R[live], Q[live])
-        D[live] = Q[live] + _per_problem(rho[live] / last, dtype) * D[live]
-        live = live[_inner(R[live], R[live]) > residual[live] ** 2]
-    return P
 
 
 # ---- the solver ----------------------------------------------------------------------------------
@@ -813,7 +514,7 @@ def solve(
         If shapes disagree or the objective is not finite.
     """
     bias = float(intercept_scaling) if fit_intercept else None
-    features = _Features(X, bias)
+    features = Features(X, bias)
     loss = loss.cast(X.dtype)
     costs = np.atleast_2d(np.asarray(cost, X.dtype))[:, None]
     n_rows, n_features = features.shape
@@ -840,6 +541,8 @@ def solve(
     if X.dtype == np.float64 and n_rows * n_features * n_problems * n_columns <= POLISHED_WORK:
         goal = min(tol, loss.polished)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if not np.isfinite(features.square_sums).all():
+            raise ValueError(TOO_LARGE.format(X.dtype))
         width = loss.width if start is None or not loss.has_corners else STARTED_WIDTH
         if start is None:
             W, width = _sampled_start(features, loss, costs, W)
@@ -852,7 +555,7 @@ def solve(
 
 
 def _sampled_start(
-    features: _Features, loss: LinearLoss, cost: Array, W: Array
+    features: Features, loss: LinearLoss, cost: Array, W: Array
 ) -> tuple[Array, float]:
     """Solve roughly on every fourth row, where steps are four times as cheap."""
     n_rows, n_features = features.shape

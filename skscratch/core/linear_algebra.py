@@ -1,0 +1,242 @@
+"""What Newton's method for linear machines asks of linear algebra.
+
+Products with X, dense or CSR, with a constant column that is never stored; solving with
+``I + sum_i weight_i x_i x_i^T`` through whichever is smaller, the rows that count or the features;
+and conjugate gradients for many problems at once where both are large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.linalg import cho_factor, cho_solve
+
+__all__ = [
+    "Features",
+    "conjugate_gradients",
+    "inner",
+    "per_problem",
+    "solve_definite",
+    "solve_few_rows",
+    "solve_few_turned_rows",
+]
+
+Array = NDArray[Any]
+
+# Rows gathered at a time for a Gram matrix: large enough for BLAS, small enough to copy.
+BLOCK_ROWS = 8192
+# Sparse rows are made dense at most so many entries at a time.
+DENSE_ENTRIES = 2**20
+# Rows for each feature that the spectrum is taken from: a preconditioner need not be exact.
+SPECTRUM_ROWS = 8
+
+
+def inner(A: Array, B: Array) -> Array:
+    """Return the inner product of each problem, accumulated in float64: (problems,)."""
+    product: Array = np.einsum("pcf,pcf->p", A, B, dtype=np.float64)
+    return product
+
+
+def per_problem(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return one value for each problem, shaped to meet (problems, columns, rows)."""
+    return np.asarray(values, dtype)[:, None, None]
+
+
+@dataclass(frozen=True)
+class Features:
+    """X with one further column that holds the constant ``bias`` (or nothing where it is None).
+
+    The column is never stored. ``X`` may be a CSR matrix.
+    """
+
+    X: Any
+    bias: float | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, the constant one included."""
+        n_rows, n_features = self.X.shape
+        return int(n_rows), int(n_features) + (self.bias is not None)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether X is an array."""
+        return isinstance(self.X, np.ndarray)
+
+    @property
+    def n_stored(self) -> int:
+        """Entries that a product with X reads."""
+        return int(self.X.size) if self.is_dense else int(self.X.nnz)
+
+    def take(self, rows: Array | slice) -> Features:
+        """Return these rows alone."""
+        return Features(self.X[rows], self.bias)
+
+    def scores(self, W: Array) -> Array:
+        """Return (problems, columns, rows) for coefficients (problems, columns, features)."""
+        flat = W.reshape(-1, W.shape[-1])
+        n_features = self.X.shape[1]
+        Z = np.ascontiguousarray((self.X @ np.ascontiguousarray(flat[:, :n_features].T)).T)
+        if self.bias is not None:
+            Z += self.bias * flat[:, n_features:]
+        return Z.reshape(*W.shape[:-1], self.X.shape[0])
+
+    def gather(self, R: Array) -> Array:
+        """Return the transpose of ``scores`` applied to ``R``."""
+        flat = R.reshape(R.shape[0] * R.shape[1], R.shape[2])
+        W = (self.X.T @ np.ascontiguousarray(flat.T)).T
+        if self.bias is not None:
+            W = np.concatenate([W, self.bias * flat.sum(axis=1, keepdims=True)], axis=1)
+        return np.asarray(W).reshape(*R.shape[:-1], self.shape[1])
+
+    @cached_property
+    def square_sums(self) -> Array:
+        """The sum of the squares of each column."""
+        if self.is_dense:
+            sums = np.einsum("ij,ij->j", self.X, self.X)
+        else:
+            sums = np.asarray(self.X.multiply(self.X).sum(axis=0)).ravel()
+        if self.bias is not None:
+            sums = np.append(sums, self.bias**2 * self.X.shape[0])
+        return np.asarray(sums, self.X.dtype)
+
+    @cached_property
+    def spectrum(self) -> tuple[Array, Array]:
+        """Eigenvalues and eigenvectors of ``X^T X``, estimated on some of the rows."""
+        n_rows, n_features = self.shape
+        some = self.take(slice(None, None, max(1, n_rows // (SPECTRUM_ROWS * n_features))))
+        share = n_rows / some.shape[0]
+        values, vectors = np.linalg.eigh(
+            some.weighted_gram(np.full(some.shape[0], share, self.X.dtype))
+        )
+        return np.maximum(values, 0.0), vectors
+
+    def preconditioner(self, share: Array, most: int) -> Callable[[Array, Array], Array]:
+        """Return how to divide by ``I + share X^T X``, the curvature if all rows counted alike.
+
+        With more than ``most`` features, only its diagonal is used.
+        """
+        if self.shape[1] > most:
+            diagonal = 1.0 + share * self.square_sums
+            return lambda R, live: R / diagonal[live]
+        values, vectors = self.spectrum
+        eigenvalues = 1.0 + share * values
+        return lambda R, live: (R @ vectors / eigenvalues[live]) @ vectors.T
+
+    def scaled_rows(self, rows: Array, root: Array) -> Any:
+        """Return these rows, constant column included, each times its ``root``.
+
+        Few sparse rows become dense, since BLAS is many times faster than sparse products.
+        """
+        some = self.X[rows]
+        if not self.is_dense and some.shape[0] * some.shape[1] <= DENSE_ENTRIES:
+            some = some.toarray()
+        if isinstance(some, np.ndarray):
+            if self.bias is not None:
+                some = np.column_stack([some, np.full(len(rows), self.bias, some.dtype)])
+            some *= root[:, None]
+            return some
+        if self.bias is not None:
+            constant = np.full((len(rows), 1), self.bias, some.dtype)
+            some = sparse.hstack([some, sparse.csr_array(constant)], format="csr")
+        some.data *= np.repeat(root, np.diff(some.indptr))
+        return some
+
+    def weighted_gram(self, weight: Array) -> Array:
+        """Return ``sum_i weight_i x_i x_i^T``, reading only the rows of positive weight."""
+        n_features = self.shape[1]
+        gram = np.zeros((n_features, n_features), self.X.dtype)
+        rows = np.flatnonzero(weight > 0.0)
+        size = BLOCK_ROWS if self.is_dense else max(1, DENSE_ENTRIES // n_features)
+        for first in range(0, len(rows), size):
+            block = rows[first : first + size]
+            B = self.scaled_rows(block, np.sqrt(weight[block]))
+            gram += _dense(B.T @ B)
+        return gram
+
+
+def _dense(A: Any) -> Array:
+    dense: Array = A if isinstance(A, np.ndarray) else A.toarray()
+    return dense
+
+
+def solve_definite(A: Array, b: Array) -> Array:
+    """Solve ``A x = b`` for a positive definite ``A``, which is overwritten."""
+    # Scaling to a unit diagonal spares the digits where columns differ in size.
+    scale = 1.0 / np.sqrt(A.diagonal())
+    A *= scale
+    A *= scale[:, None]
+    if not np.isfinite(A).all():
+        return np.full_like(b, np.nan)
+    jitter = 0.0
+    while True:
+        try:
+            factor = cho_factor(A.T, check_finite=False)
+            break
+        except np.linalg.LinAlgError:
+            # Rounding has left A indefinite: with so much more of the identity it is not.
+            jitter = 10.0 * jitter or len(A) * float(np.finfo(A.dtype).eps)
+            A.flat[:: len(A) + 1] += jitter
+    x: Array = cho_solve(factor, scale * b, check_finite=False) * scale
+    return x
+
+
+def solve_few_rows(B: Any, b: Array) -> Array:
+    """Solve ``(I + B^T B) x = b`` in the space of the rows (Woodbury's identity)."""
+    small = _dense(B @ B.T)
+    small.flat[:: len(small) + 1] += 1.0
+    x: Array = b - B.T @ solve_definite(small, B @ b)
+    return x
+
+
+def solve_few_turned_rows(B: Any, Q: Array, rows: Array, b: Array) -> Array:
+    """Solve ``(I + A^T A) x = b`` for the rows ``Q_d (x) B_rows[d]`` of A; x and b are matrices."""
+    small = _dense(B @ B.T)[np.ix_(rows, rows)]
+    Q = Q.astype(small.dtype)
+    small *= Q @ Q.T
+    small.flat[:: len(small) + 1] += 1.0
+    y = solve_definite(small, np.einsum("dc,dc->d", Q, (B @ b.T)[rows]))
+    back = np.zeros((B.shape[0], len(b)), b.dtype)
+    np.add.at(back, rows, y[:, None] * Q)
+    x: Array = b - (B.T @ back).T
+    return x
+
+
+def conjugate_gradients(
+    curvature: Callable[[Array, Array], Array],
+    G: Array,
+    precondition: Callable[[Array, Array], Array],
+    residual: Array,
+    max_steps: int,
+) -> tuple[Array, Array]:
+    """Solve ``curvature(P) = -G`` for all problems together, each to its own residual norm.
+
+    Return the solutions, and the problems that ``max_steps`` were too few for.
+    """
+    dtype = G.dtype
+    P = np.zeros_like(G)
+    R = -G
+    everything = np.arange(len(G))
+    Q = precondition(R, everything)
+    D = Q.copy()
+    rho = inner(R, Q)
+    live = everything[inner(R, R) > residual**2]
+    for _ in range(max_steps):
+        if live.size == 0:
+            break
+        H = curvature(D[live], live)
+        length = per_problem(rho[live] / inner(D[live], H), dtype)
+        P[live] += length * D[live]
+        R[live] -= length * H
+        Q[live] = precondition(R[live], live)
+        last = rho[live]
+        rho[live] = inner(R[live], Q[live])
+        D[live] = Q[live] + per_problem(rho[live] / last, dtype) * D[live]
+        live = live[inner(R[live], R[live]) > residual[live] ** 2]
+    return P, live

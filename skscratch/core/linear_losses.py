@@ -1,0 +1,266 @@
+"""The losses of linear machines, as the Newton solver needs them.
+
+Every loss here is a maximum over a simple set ``A`` of dual points, read on *slacks* ``s``, which
+are linear in the scores up to a constant and positive where the margin is violated::
+
+    loss(s) = max_{p in A} <p, s> - (width / 2) ||p||^2
+
+with ``A = [0, inf)`` and width 1/2 for the squared hinge, ``A = [0, 1]`` and width 0 for the hinge,
+the simplex and width 0 for the joint hinge of Crammer and Singer.
+
+Arrays over the rows of X are laid out as (problems, columns, rows): one-versus-rest is many
+problems of one column each, the joint machine is one problem of many columns.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CrammerSinger", "Hinge", "LinearLoss", "SquaredHinge"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LinearLoss(ABC):
+    """A loss with its targets: ``max_{p in A} <p, s> - (width / 2) ||p||^2``.
+
+    ``slacks`` maps scores to ``s``, ``turn`` is its linear part and ``turn_back`` the transpose of
+    that; ``project``, ``face`` and ``along`` describe the set ``A``. All arrays are (problems,
+    columns, rows), and the methods may overwrite their first argument, ``face`` excepted.
+    """
+
+    targets: Array
+
+    #: The width that Newton's method starts with.
+    width: ClassVar[float] = 10.0
+    #: Without corners, the width is part of the loss and never shrinks.
+    has_corners: ClassVar[bool] = True
+    #: The relative gap at which small data are solved to the last digits.
+    polished: ClassVar[float] = 1e-14
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Problems, and columns of each."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of X that the targets belong to."""
+        return int(self.targets.shape[-1])
+
+    def take_rows(self, rows: Array | slice) -> Self:
+        """Return the loss on these rows alone."""
+        return replace(self, targets=np.ascontiguousarray(self.targets[..., rows]))
+
+    @abstractmethod
+    def take_problems(self, problems: Array) -> Self:
+        """Return the loss of these problems alone."""
+
+    @abstractmethod
+    def cast(self, dtype: np.dtype[Any]) -> Self:
+        """Return the loss with targets that leave this dtype alone."""
+
+    @abstractmethod
+    def slacks(self, Z: Array) -> Array:
+        """Return ``s``, such that the loss is 0 where no slack is positive."""
+
+    @abstractmethod
+    def turn(self, Z: Array) -> Array:
+        """Return the change of the slacks with the scores."""
+
+    @abstractmethod
+    def turn_back(self, R: Array) -> Array:
+        """Return the transpose of ``turn`` applied to ``R``."""
+
+    @abstractmethod
+    def project(self, V: Array) -> Array:
+        """Return the point of ``A`` nearest to ``V``."""
+
+    @abstractmethod
+    def face(self, p: Array) -> Array:
+        """Return where ``p`` follows ``V``: True inside the face of ``A`` that ``p`` lies on."""
+
+    @abstractmethod
+    def along(self, U: Array, face: Array) -> Array:
+        """Return the part of ``U`` along the face: the derivative of the projection."""
+
+    @abstractmethod
+    def tangents(self, face: Array) -> tuple[Array, Array]:
+        """Return an orthonormal basis along the faces of the first problem, and its rows.
+
+        Its d-th direction changes row ``rows[d]`` by ``Q[d]``, one number for each column.
+        """
+
+    @abstractmethod
+    def value(self, S: Array) -> Array:
+        """Return the loss of each row, (problems, rows)."""
+
+    @abstractmethod
+    def excess(self, S: Array, p: Array) -> Array:
+        """Return ``loss(s) + conjugate(p) - <p, s> >= 0`` of each row, (problems, rows)."""
+
+
+class _OneVersusRest(LinearLoss):
+    """Independent problems with targets in {-1, +1}; slack ``s = 1 - y z``."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return int(self.targets.shape[0]), 1
+
+    def take_problems(self, problems: Array) -> Self:
+        return replace(self, targets=self.targets[problems])
+
+    def cast(self, dtype: np.dtype[Any]) -> Self:
+        return replace(self, targets=np.ascontiguousarray(self.targets, dtype))
+
+    def slacks(self, Z: Array) -> Array:
+        S = self.turn(Z)
+        S += 1.0
+        return S
+
+    def turn(self, Z: Array) -> Array:
+        Z *= self.targets[:, None]
+        return np.negative(Z, out=Z)
+
+    def turn_back(self, R: Array) -> Array:
+        return self.turn(R)
+
+    def along(self, U: Array, face: Array) -> Array:
+        U *= face
+        return U
+
+    def tangents(self, face: Array) -> tuple[Array, Array]:
+        rows = np.flatnonzero(face[0, 0])
+        return np.ones((len(rows), 1), self.targets.dtype), rows
+
+
+class SquaredHinge(_OneVersusRest):
+    """``max(0, 1 - y z)^2``, which is ``max_{p >= 0} p s - p^2 / 4``; targets (problems, rows)."""
+
+    width = 0.5
+    has_corners = False
+    polished = 1e-22
+
+    def project(self, V: Array) -> Array:
+        return np.maximum(V, 0.0, out=V)
+
+    def face(self, p: Array) -> Array:
+        return np.greater(p, 0.0)
+
+    def value(self, S: Array) -> Array:
+        loss = np.maximum(S[:, 0], 0.0)
+        loss *= loss
+        return loss
+
+    def excess(self, S: Array, p: Array) -> Array:
+        return np.zeros((len(S), 1), S.dtype)
+
+
+class Hinge(_OneVersusRest):
+    """``max(0, 1 - y z)``, which is ``max_{0 <= p <= 1} p s``; targets (problems, rows)."""
+
+    def project(self, V: Array) -> Array:
+        np.clip(V, 0.0, 1.0, out=V)
+        return V
+
+    def face(self, p: Array) -> Array:
+        return np.greater(p, 0.0) & np.less(p, 1.0)
+
+    def value(self, S: Array) -> Array:
+        return np.maximum(S[:, 0], 0.0)
+
+    def excess(self, S: Array, p: Array) -> Array:
+        # (1 - p) s above the corner and p |s| below it.
+        excess: Array = np.maximum(S[:, 0] * (1.0 - p[:, 0]), -S[:, 0] * p[:, 0])
+        return excess
+
+
+@dataclass(frozen=True)
+class CrammerSinger(LinearLoss):
+    """``max_k (z_k + [k != y]) - z_y``, a maximum over the simplex; targets are class numbers.
+
+    The slacks ``s_k = z_k + [k != y] - z_y`` are 0 at the target, so the loss is their maximum.
+    """
+
+    n_classes: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return 1, self.n_classes
+
+    def take_problems(self, problems: Array) -> Self:
+        return self
+
+    def cast(self, dtype: np.dtype[Any]) -> Self:
+        return replace(self, targets=np.asarray(self.targets, np.intp))
+
+    @property
+    def _at_target(self) -> tuple[int, Array, Array]:
+        return 0, self.targets, np.arange(self.n_rows)
+
+    def slacks(self, Z: Array) -> Array:
+        S = self.turn(Z)
+        S += 1.0
+        S[self._at_target] = 0.0
+        return S
+
+    def turn(self, Z: Array) -> Array:
+        Z -= Z[self._at_target]
+        return Z
+
+    def turn_back(self, R: Array) -> Array:
+        R[self._at_target] -= R.sum(axis=1)[0]
+        return R
+
+    def project(self, V: Array) -> Array:
+        """Return ``max(V - shift, 0)`` of sum 1, by Newton's method on the shift.
+
+        The sum is convex and falls in the shift, so that from below the shift grows towards the
+        root, and reaches it once no further entry leaves the support.
+        """
+        shift = V.max(axis=1, keepdims=True) - 1.0
+        for _ in range(V.shape[1] + 1):
+            support = np.greater(V, shift)
+            size = support.sum(axis=1, keepdims=True, dtype=V.dtype)
+            total = np.add.reduce(V, axis=1, keepdims=True, where=support)
+            last, shift = shift, (total - 1.0) / size
+            if not np.any(shift > last):
+                break
+        V -= shift
+        return np.maximum(V, 0.0, out=V)
+
+    def face(self, p: Array) -> Array:
+        support = np.greater(p, 0.0)
+        support &= support.sum(axis=1, keepdims=True) > 1
+        return support
+
+    def along(self, U: Array, face: Array) -> Array:
+        size = face.sum(axis=1, keepdims=True, dtype=U.dtype)
+        U *= face
+        U -= face * (U.sum(axis=1, keepdims=True) / np.maximum(size, 1.0))
+        return U
+
+    def tangents(self, face: Array) -> tuple[Array, Array]:
+        """Return ``(1, ..., 1, -j, 0, ...) / sqrt(j (j + 1))`` on each support, j = 1, 2, ..."""
+        rank = np.cumsum(face[0], axis=0) - 1
+        columns, rows = np.nonzero(face[0] & (rank > 0))
+        j = rank[columns, rows]
+        Q = (face[0][:, rows] & (rank[:, rows] < j)).T.astype(np.float64)
+        Q[np.arange(len(rows)), columns] = -j
+        Q /= np.sqrt(j * (j + 1.0))[:, None]
+        return Q, rows
+
+    def value(self, S: Array) -> Array:
+        largest: Array = S.max(axis=1)
+        return largest
+
+    def excess(self, S: Array, p: Array) -> Array:
+        # Summed over the distances to the largest slack, each term is nonnegative.
+        excess: Array = np.einsum("pcr,pcr->pr", p, S.max(axis=1, keepdims=True) - S)
+        return excess
