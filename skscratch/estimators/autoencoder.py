@@ -100,23 +100,23 @@ default='squared_error'
         Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
         to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Not used by a function.
     sparsity : float, default=0.0
-        Weight of a penalty on the activity of the latent features, added to the loss: the sum of
-        their sizes, or with `sparsity_target` a divergence from that target.
+        Weight of a penalty on the activity of the latent features: the sum of their sizes, or with
+        `sparsity_target` a divergence from that target.
     sparsity_target : float or None, default=None
         Mean activity, in (0, 1), that each latent feature is drawn to by `sparsity`. It needs
         ``latent_activation='logistic'`` or 'softmax'. None penalises the size of each value (L1).
     contraction : float, default=0.0
-        Weight of the squared norm of the encoder's Jacobian, added to the loss: latent features
-        then change little where a row does (a contractive autoencoder). It costs a second pass
-        through the encoder. Combine it with `tied_weights` or `alpha`, or the encoder may just
-        shrink its outputs while the decoder enlarges them.
+        Weight of the squared norm of the encoder's Jacobian, a penalty: latent features then change
+        little where a row does (a contractive autoencoder). It costs a second pass through the
+        encoder. Combine it with `tied_weights` or `alpha`, or the encoder may just shrink its
+        outputs while the decoder enlarges them.
     dropout : float, default=0.0
         Share of each hidden layer's outputs that is dropped in training, in [0, 1).
     beta : float, default=0.0
         Above 0 the autoencoder is variational: the encoder tells mean and variance of the latent
-        features, training draws from them, and beta times their divergence from a standard normal
-        distribution, over the number of features, is added to the loss. `transform` returns the
-        means, and `sample` makes new rows. With 'binary_log_loss', 1 is the usual lower bound.
+        features, training draws from them, and beta is the weight of their divergence from a
+        standard normal distribution, a penalty. `transform` returns the means, and `sample` makes
+        new rows. With 'binary_log_loss', 1 is the usual lower bound.
     tied_weights : bool, default=False
         Let each decoder layer use the transposed weights of its encoder layer.
     initializer : str, default='fan_in_uniform'
@@ -211,6 +211,10 @@ default='one_cycle'
     Small initial weights, noise on the input and a moderate learning rate favour features that a
     linear classifier can separate: the defaults. 'he_normal' with a higher `learning_rate_init`
     (3e-3 or more) and more epochs favour reconstruction.
+
+    The loss is the mean of the error over the features. The penalties (`sparsity`, `contraction`,
+    `beta`) are divided by the number of features too, so their weights are those of the literature,
+    which speaks of sums.
 
     All features weigh the same in the error, so scale them alike first: images to [0, 1], mixed
     columns with `StandardScaler`.
@@ -382,16 +386,16 @@ default='one_cycle'
             if self.decoder_layer_sizes is None
             else layer_sizes(self.decoder_layer_sizes, "decoder_layer_sizes")
         )
-        contraction = float(self.contraction)
+        # Penalties go with the sum of the error over the features; the loss is their mean.
+        contraction, beta = self.contraction / n_in, self.beta / n_in
         encoder = [
             *self._noise_layers(),
             *([Twins(TWIN_STEP)] if contraction else []),
             *self._hidden_layers(encoder_sizes),
-            *self._dense(self.n_components * (2 if self.beta else 1), self.latent_activation),
+            *self._dense(self.n_components * (2 if beta else 1), self.latent_activation),
             *([Contraction(contraction, TWIN_STEP)] if contraction else []),
-            # The loss is a mean over the features; the lower bound is about their sum.
-            *([Variational(self.beta / n_in)] if self.beta else []),
-            *self._sparsity_layers(),
+            *([Variational(beta)] if beta else []),
+            *self._sparsity_layers(self.sparsity / n_in),
         ]
         # A loss on raw outputs brings the logistic function itself.
         raw = self.reconstruction_loss_ == "binary_log_loss"
@@ -425,12 +429,12 @@ default='one_cycle'
                 f"or 'softmax', got {latent!r}."
             )
 
-    def _sparsity_layers(self) -> list[Layer]:
-        if not self.sparsity:
+    def _sparsity_layers(self, sparsity: float) -> list[Layer]:
+        if not sparsity:
             return []
         if self.sparsity_target is None:
-            return [ActivityPenalty(float(self.sparsity))]
-        return [KLPenalty(float(self.sparsity), float(self.sparsity_target))]
+            return [ActivityPenalty(sparsity)]
+        return [KLPenalty(sparsity, float(self.sparsity_target))]
 
     def _network(self, data: FitData, rng: RandomDraws) -> Network:
         self._n_encoder_layers = len(layer_sizes(self.hidden_layer_sizes)) + 1

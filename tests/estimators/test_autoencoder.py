@@ -1,14 +1,17 @@
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn.datasets import load_digits, load_iris
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
+from sklearn.metrics import pairwise_distances
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skscratch import AutoencoderTransformer
-from skscratch.core import Activation, Initializer
+from skscratch import AutoencoderTransformer, MLPClassifier
+from skscratch.core import Activation, Dropout, Initializer
+from skscratch.images import RandomWarp
 
 DIGITS = load_digits().data / 16
 
@@ -120,8 +123,185 @@ def test_denoising_repairs_what_a_plain_one_does_not(noise, level):
 
 
 def test_sparsity_makes_latent_features_small():
-    sizes = [np.abs(encoder(sparsity=s).fit(DIGITS).transform(DIGITS)).mean() for s in (0, 0.01)]
+    sizes = [np.abs(encoder(sparsity=s).fit(DIGITS).transform(DIGITS)).mean() for s in (0, 1.0)]
     assert sizes[1] < 0.5 * sizes[0]
+
+
+def test_mean_activities_come_near_their_target():
+    options = {"latent_activation": "logistic", "max_iter": 60, "learning_rate_init": 0.01}
+    plain = encoder(**options).fit(DIGITS).transform(DIGITS).mean(axis=0)
+    sparse_one = encoder(sparsity=10.0, sparsity_target=0.1, **options).fit(DIGITS)
+    means = sparse_one.transform(DIGITS).mean(axis=0)
+    assert np.abs(plain - 0.1).mean() > 0.2
+    np.testing.assert_allclose(means, 0.1, atol=0.03)
+
+
+def test_contraction_makes_features_change_less():
+    # Measured against the spread of the features, so that shrinking alone does not count.
+    step = np.random.default_rng(0).normal(size=DIGITS.shape) * 0.01
+
+    def slope(**options):
+        fitted = encoder(tied_weights=True, max_iter=40, learning_rate_init=5e-3, **options)
+        latent = fitted.fit(DIGITS).transform(DIGITS)
+        moved = fitted.transform(DIGITS + step) - latent
+        return np.sqrt((moved**2).sum() / latent.var(axis=0).sum())
+
+    assert slope(contraction=0.1) < 0.8 * slope()
+
+
+def test_a_variational_one_makes_rows_that_are_like_the_data():
+    fitted = encoder(beta=1.0, loss="binary_log_loss", max_iter=100, learning_rate_init=5e-3).fit(
+        DIGITS
+    )
+    drawn = fitted.sample(2000, random_state=0)
+    assert drawn.shape == (2000, 64)
+    np.testing.assert_array_equal(drawn, fitted.sample(2000, random_state=0))
+    spread = DIGITS.std()
+    assert np.abs(drawn.mean(axis=0) - DIGITS.mean(axis=0)).max() < 0.25 * spread
+    # What a plain one decodes from the same draws is further from any digit.
+    plain = encoder(loss="binary_log_loss", max_iter=100, learning_rate_init=5e-3).fit(DIGITS)
+    noise = np.random.default_rng(0).normal(size=(2000, 8))
+
+    def distance(rows):
+        return pairwise_distances(rows, DIGITS).min(axis=1).mean()
+
+    assert distance(drawn) < 0.8 * distance(plain.inverse_transform(noise))
+
+
+def test_beta_draws_the_features_to_a_standard_normal():
+    options = {"loss": "binary_log_loss", "max_iter": 60, "learning_rate_init": 5e-3}
+    errors, spreads = [], []
+    for beta in (0.1, 1.0, 100.0):
+        fitted = encoder(beta=beta, **options).fit(DIGITS)
+        latent = fitted.transform(DIGITS)
+        assert np.abs(latent.mean(axis=0)).max() < 0.5
+        errors.append(-fitted.score(DIGITS))
+        spreads.append(latent.std())
+    assert errors == sorted(errors)
+    assert spreads == sorted(spreads, reverse=True)
+    assert spreads[-1] < 0.1
+
+
+def test_only_a_variational_one_samples():
+    assert not hasattr(encoder(), "sample")
+    with pytest.raises(ValueError, match="choose beta > 0 to sample"):
+        encoder().fit(DIGITS).sample()
+    fitted = encoder(beta=1.0).fit(DIGITS.astype(np.float32))
+    assert fitted.sample().shape == (1, 64)
+    assert fitted.sample().dtype == np.float32
+    with pytest.raises(ValueError, match="n_samples must be a whole number from 1 on, got 0"):
+        fitted.sample(0)
+
+
+def test_a_noise_of_ones_own_is_undone():
+    warp = RandomWarp((8, 8), rotation=10, shift=1)
+    options = {"max_iter": 60, "learning_rate_init": 5e-3}
+    plain, denoising = (encoder(noise=n, **options).fit(DIGITS) for n in (None, warp))
+    warped = warp(DIGITS, np.random.default_rng(1))
+    errors = [((e.reconstruct(warped) - DIGITS) ** 2).mean() for e in (plain, denoising)]
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_a_noise_of_ones_own_gets_rows_and_a_generator_of_the_shard():
+    seen = []
+
+    def noise(X, rng):
+        seen.append((X.shape, rng))
+        return X
+
+    X = np.random.default_rng(0).random((256, 300)).astype(np.float32)
+    wide = encoder(noise=noise, hidden_layer_sizes=(200,), batch_size=256, max_iter=2, n_jobs=2)
+    wide.fit(X)
+    assert {shape for shape, _ in seen} == {(128, 300)}
+    assert len({id(rng) for _, rng in seen}) == 2
+    plain = encoder(hidden_layer_sizes=(200,), batch_size=256, max_iter=2).fit(X)
+    np.testing.assert_array_equal(plain.network_.params, wide.network_.params)
+
+
+def test_a_wrong_noise_leaves_the_estimator_as_it_was():
+    fitted = encoder().fit(DIGITS)
+    before = dict(vars(fitted))
+    fitted.noise = lambda X, rng: X[:, 1:]
+    with pytest.raises(ValueError, match="must return an array of the shape it is given"):
+        fitted.fit(DIGITS)
+    del fitted.noise
+    assert vars(fitted) == {name: value for name, value in before.items() if name != "noise"}
+
+
+def test_dropout_acts_in_training_only():
+    fitted = encoder(dropout=0.2, hidden_layer_sizes=(30, 20)).fit(DIGITS)
+    assert sum(isinstance(layer, Dropout) for layer in fitted.network_.layers) == 4
+    np.testing.assert_array_equal(fitted.transform(DIGITS), fitted.transform(DIGITS))
+    np.testing.assert_allclose(
+        fitted.transform(DIGITS[:5]), fitted.transform(DIGITS)[:5], rtol=1e-9, atol=1e-12
+    )
+
+
+def test_the_loss_follows_the_range():
+    assert encoder(loss="auto").fit(DIGITS).reconstruction_loss_ == "binary_log_loss"
+    assert encoder(loss="auto").fit(DIGITS - 0.5).reconstruction_loss_ == "squared_error"
+    free = encoder(loss="auto", output_activation="tanh").fit(DIGITS)
+    assert free.reconstruction_loss_ == "squared_error"
+    assert encoder(loss="huber").fit(DIGITS).reconstruction_loss_ == "huber"
+
+
+def test_a_warm_start_may_change_the_noise_but_not_the_network():
+    fitted = encoder(noise="masking", warm_start=True).fit(DIGITS)
+    first = -fitted.score(DIGITS)
+    fitted.set_params(noise=None, dropout=0.1, sparsity=1e-6).fit(DIGITS)
+    assert -fitted.score(DIGITS) < first
+    assert len(fitted.loss_curve_) == 10
+    for changed in ({"activation": "tanh"}, {"beta": 1.0}, {"tied_weights": True}):
+        with pytest.raises(ValueError, match="cannot be trained further"):
+            clone(fitted).fit(DIGITS).set_params(**changed).fit(DIGITS)
+
+
+def test_columns_of_different_scales_are_pointed_out():
+    X = load_wine().data
+    with pytest.warns(UserWarning, match=r"column 12 varies \d+ times as much as the typical one"):
+        encoder().fit(X)
+    with pytest.warns(UserWarning, match="MaxAbsScaler for sparse X"):
+        encoder().fit(sparse.csr_matrix(X))
+    # Warnings are errors here.
+    encoder().fit(StandardScaler().fit_transform(X))
+    encoder().fit(np.ones((5, 3)))
+
+
+def test_mixed_columns_are_learned_once_they_are_scaled():
+    X = StandardScaler().fit_transform(load_wine().data)
+    fitted = encoder(
+        n_components=6, activation="silu", max_iter=300, batch_size=32, learning_rate_init=0.01
+    ).fit(X)
+    pca = PCA(6).fit(X)
+    assert -fitted.score(X) < ((pca.inverse_transform(pca.transform(X)) - X) ** 2).mean()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"noise": "masking", "dropout": 0.1},
+        {"beta": 1.0},
+        {"contraction": 0.1},
+        {"sparsity": 0.1},
+    ],
+    ids=str,
+)
+def test_an_encoder_of_any_kind_is_fine_tuned(options):
+    X, y = load_digits(return_X_y=True)
+    fitted = encoder(max_iter=20, learning_rate_init=5e-3, **options).fit(X / 16)
+    classifier = MLPClassifier(
+        (),
+        pretrained=fitted.encoder_,
+        learning_rate="one_cycle",
+        learning_rate_init=0.01,
+        max_iter=40,
+        random_state=0,
+    )
+    classifier.fit(X / 16, y)
+    assert not any(layer.only_in_training for layer in classifier.network_.layers)
+    assert classifier.coefs_[0].shape == (64, 32)
+    assert not np.array_equal(classifier.coefs_[0], fitted.coefs_[0])
+    assert classifier.score(X / 16, y) > 0.95
 
 
 def test_tied_weights_are_transposed():
@@ -209,6 +389,17 @@ def test_sparse_rows_are_scored_like_dense_ones():
         ),
         ({"noise": "masking", "noise_level": 2}, DIGITS, "it must be at most 1, got 2"),
         ({"n_components": 0}, DIGITS, "n_components"),
+        ({"dropout": 1.0}, DIGITS, "dropout"),
+        ({"beta": -1.0}, DIGITS, "beta"),
+        ({"beta": 1.0, "latent_activation": "relu"}, DIGITS, "needs latent_activation='identity'"),
+        ({"beta": 1.0, "tied_weights": True}, DIGITS, "cannot go with tied_weights=True"),
+        ({"contraction": 0.1, "dropout": 0.1}, DIGITS, "contraction cannot go with dropout"),
+        ({"sparsity_target": 0.1}, DIGITS, "sparsity_target needs sparsity > 0"),
+        (
+            {"sparsity": 0.1, "sparsity_target": 0.1},
+            DIGITS,
+            "choose latent_activation='logistic' or 'softmax', got 'identity'",
+        ),
         ({"loss": "mse"}, DIGITS, "loss"),
         ({"noise": "rain"}, DIGITS, "noise"),
         ({"decoder_layer_sizes": (0,)}, DIGITS, "decoder_layer_sizes must be > 0"),

@@ -53,11 +53,11 @@ class Halved:
 DEFAULTS = [AutoencoderTransformer(), LinearSVM(), MLPClassifier(), MLPRegressor()]
 OTHERS = [
     AutoencoderTransformer(loss="huber", activation="elu", max_iter=3),
-    AutoencoderTransformer(noise="gaussian", sparsity=1e-3, max_iter=3),
+    AutoencoderTransformer(noise="gaussian", sparsity=0.1, max_iter=3),
     AutoencoderTransformer(
-        latent_activation="logistic", sparsity=0.1, sparsity_target=0.1, max_iter=3
+        latent_activation="logistic", sparsity=1.0, sparsity_target=0.1, max_iter=3
     ),
-    AutoencoderTransformer(contraction=0.01, alpha=1e-3, max_iter=3),
+    AutoencoderTransformer(contraction=0.1, alpha=1e-3, max_iter=3),
     AutoencoderTransformer(beta=1.0, max_iter=3),
     AutoencoderTransformer(noise=Halved(0.5), dropout=0.1, loss="auto", max_iter=3),
     SinglePrecisionAutoencoder(max_iter=3),
