@@ -58,7 +58,7 @@ def test_the_main_job_s_command_is_real():
 def test_ci_runs_exactly_the_test_command():
     script = (README.parent / ".ci" / "run").read_text(encoding="utf-8")
     assert "<!-- tests -->" in script
-    assert command_after("tests").endswith("python -m pytest --cov")
+    assert command_after("tests").endswith("python -m pytest --cov -n auto")
 
 
 def test_the_figures_are_there():
