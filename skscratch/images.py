@@ -30,6 +30,8 @@ class RandomWarp:
         Largest change of size: 0.1 is from 10 % smaller to 10 % larger.
     shear : float, default=0.1
         Largest shift of a line, relative to its distance from the centre.
+    noise : float, default=0.0
+        Standard deviation of Gaussian noise that is added in the end.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class RandomWarp:
     shift: float = 2.0
     scale: float = 0.1
     shear: float = 0.1
+    noise: float = 0.0
 
     def __call__(self, X: Array, rng: np.random.Generator) -> Array:
         """Warp each row.
@@ -79,7 +82,10 @@ class RandomWarp:
             raise ValueError(
                 f"Images of {height} × {width} have {height * width} columns, X has {X.shape[1]}."
             )
-        return self._interpolate(X, *self._sources(len(X), X.dtype, rng))
+        warped = self._interpolate(X, *self._sources(len(X), X.dtype, rng))
+        if self.noise:
+            warped += self.noise * rng.standard_normal(warped.shape, dtype=X.dtype)
+        return warped
 
     def _sources(self, n: int, dtype: Any, rng: np.random.Generator) -> tuple[Array, Array]:
         """Return from where in its image each pixel comes: line and column, with fractions."""

@@ -46,6 +46,13 @@ def test_each_change_changes_each_image_in_its_own_way(word):
     assert not np.allclose(twice[0], twice[1])
 
 
+def test_noise_is_added_in_the_end():
+    black = np.zeros((200, 64), np.float32)
+    noisy = RandomWarp((8, 8), noise=0.3)(black, np.random.default_rng(0))
+    assert noisy.dtype == np.float32
+    np.testing.assert_allclose(noisy.std(), 0.3, rtol=0.05)
+
+
 def test_the_generator_decides():
     warp = RandomWarp((8, 8))
     one, two, other = (warp(DIGITS, np.random.default_rng(seed)) for seed in (0, 0, 1))
