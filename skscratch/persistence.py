@@ -119,6 +119,9 @@ def save(estimator: Any, file: str | os.PathLike[str]) -> None:
     estimator predicts the same bits. It can be trained further, with ``warm_start=True`` or
     ``partial_fit``, but it starts with a fresh optimizer, so it does not take the same steps.
 
+    A function is no plain data. Where `noise` is one, set it to None before saving: predictions do
+    not need it.
+
     Examples
     --------
     >>> import tempfile

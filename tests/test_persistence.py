@@ -53,6 +53,24 @@ CASES = {
         ),
         None,
     ),
+    "autoencoder, variational": (
+        AutoencoderTransformer(2, 5, beta=0.5, dropout=0.1, max_iter=1, random_state=0),
+        None,
+    ),
+    "autoencoder, contractive and sparse": (
+        AutoencoderTransformer(
+            2,
+            5,
+            contraction=0.1,
+            latent_activation="logistic",
+            sparsity=0.1,
+            sparsity_target=0.2,
+            loss="auto",
+            max_iter=1,
+            random_state=0,
+        ),
+        None,
+    ),
     "autoencoder, no hidden layer": (AutoencoderTransformer(2, (), max_iter=1), None),
     "svm": (LinearSVM(), y),
     "svm, two classes": (LinearSVM("l2", "hinge", class_weight={True: 2.0}), y == 1),
@@ -431,6 +449,15 @@ def test_parameters_of_another_network_are_refused(case, file):
     rewrite(file, described, **{name: np.append(short, 0.0).astype(np.float16)})
     with refused(file):
         load(file)
+
+
+def test_a_noise_of_ones_own_is_refused_and_not_needed(file):
+    encoder = AutoencoderTransformer(2, 5, noise=lambda rows, rng: rows, max_iter=1).fit(X)
+    with pytest.raises(ValueError, match="'noise'"):
+        save(encoder, file)
+    assert not file.exists()
+    save(encoder.set_params(noise=None), file)
+    np.testing.assert_array_equal(load(file).transform(X), encoder.transform(X))
 
 
 def test_recipes_that_nobody_knows_are_refused(file):
