@@ -26,6 +26,7 @@ from skscratch.core import (
     ActivityPenalty,
     Dense,
     Dropout,
+    First,
     GaussianNoise,
     Identity,
     Layer,
@@ -90,8 +91,8 @@ def to_keras(model: Any, *, for_training: bool = True) -> Any:
         a Part.
     for_training : bool, default=True
         Keep what matters in training only: noise, dropout, penalties on activities, shared
-        weights. If False these are left out, and shared weights become copies. The predictions are
-        the same.
+        weights. If False these are left out, shared weights become copies, and a variational
+        encoder returns its means. The predictions are the same.
 
     Returns
     -------
@@ -263,25 +264,27 @@ def _model(
     _refuse_ties(stack, for_training)
     dtype = stack.dtype.name
     inputs = x = _input(keras, stack)
-    for layer, view, width in zip(stack.layers, stack.views, stack.widths, strict=False):
-        if not for_training and layer.only_in_training:
-            continue
-        if isinstance(layer, GELU):
+    for layer, view, n_in in zip(stack.layers, stack.views, stack.widths, strict=False):
+        kept = layer if for_training else layer.settled(n_in)
+        if isinstance(kept, GELU):
             # Keras' layer knows this activation in its other form only.
             x = keras.ops.gelu(x, approximate=True)
-            continue
-        twin = _counterpart(keras, layer, dtype)
-        x = twin(x)
-        twin.set_weights([getattr(view, param.name) for param in layer.params(width)])
+        elif isinstance(kept, First):
+            x = x[:, : kept.width]
+        elif kept is not None:
+            twin = _counterpart(keras, kept, n_in, dtype)
+            x = twin(x)
+            twin.set_weights([getattr(view, param.name) for param in kept.params(n_in)])
     for activation in then:
         x = keras.layers.Activation(activation, dtype=dtype)(x)
     return keras.Model(inputs, x, name=name)
 
 
-def _counterpart(keras: Any, layer: Layer, dtype: str) -> Any:
+def _counterpart(keras: Any, layer: Layer, n_in: int, dtype: str) -> Any:
     if type(layer) not in COUNTERPARTS:
-        known = ", ".join(sorted(kind.__name__ for kind in (*COUNTERPARTS, GELU)))
-        advice = " Leave it out with for_training=False." if layer.only_in_training else ""
+        known = ", ".join(sorted(kind.__name__ for kind in (*COUNTERPARTS, GELU, First)))
+        passing = layer.settled(n_in) != layer
+        advice = " For prediction it has: for_training=False." if passing else ""
         raise ValueError(f"Keras has no counterpart of {layer!r}.{advice} Accepted are {known}.")
     name, arguments = COUNTERPARTS[type(layer)]
     return getattr(keras.layers, name)(**arguments(layer), dtype=dtype)
@@ -465,7 +468,7 @@ def _fitted(
         given, y = _outputs_and_labels(given, classes)
     layers = [layer for layer, _ in given]
     if isinstance(estimator, AutoencoderTransformer):
-        estimator.set_params(**_autoencoder_parameters(layers))
+        estimator.set_params(**_autoencoder_parameters(layers, n_in))
     else:
         estimator.set_params(**_perceptron_parameters(layers), pretrained=None)
     if isinstance(estimator, MLPRegressor):
@@ -529,17 +532,18 @@ def _outputs_and_labels(given: list[Given], classes: Any) -> tuple[list[Given], 
 
 def _perceptron_parameters(layers: list[Layer]) -> dict[str, Any]:
     """Read the parameters of an MLP off its layers; what they do not fit shows itself later."""
-    hidden = _blocks(layers)[1:-1]
-    rates = [sum(la.rate for la in block if isinstance(la, Dropout)) for block in hidden]
+    first, *dense = _blocks(layers)
+    hidden = dense[:-1]
     return {
+        **_noise_parameters(first),
         "hidden_layer_sizes": tuple(_width(block) for block in hidden),
         "activation": _one_or_each([_named(_activation_of(block)) for block in hidden], "relu"),
-        "dropout": _one_or_each(rates, 0.0),
+        "dropout": _one_or_each([_dropout_of(block) for block in hidden], 0.0),
         "layer_norm": any(isinstance(layer, LayerNorm) for layer in layers),
     }
 
 
-def _autoencoder_parameters(layers: list[Layer]) -> dict[str, Any]:
+def _autoencoder_parameters(layers: list[Layer], n_in: int) -> dict[str, Any]:
     """Read the parameters of an autoencoder off its layers, the narrowest being the latent one."""
     first, *dense = _blocks(layers)
     widths = [_width(block) for block in dense]
@@ -547,19 +551,27 @@ def _autoencoder_parameters(layers: list[Layer]) -> dict[str, Any]:
         raise ValueError(f"An autoencoder has two dense layers or more, the model {len(widths)}.")
     middle = int(np.argmin(widths[:-1]))
     hidden = [*dense[:middle], *dense[middle + 1 : -1]]
-    noise = [layer.level for layer in first if isinstance(layer, GaussianNoise)]
     penalties = [layer.l1 for layer in layers if isinstance(layer, ActivityPenalty)]
     return {
+        **_noise_parameters(first),
         "n_components": widths[middle],
         "hidden_layer_sizes": tuple(widths[:middle]),
         "decoder_layer_sizes": tuple(widths[middle + 1 : -1]),
         "activation": _activation_of(hidden[0]).name if hidden else "relu",
         "latent_activation": _activation_of(dense[middle]).name,
         "output_activation": _activation_of(dense[-1]).name,
-        "noise": "gaussian" if noise else None,
-        "noise_level": noise[0] if noise else 0.3,
-        "sparsity": penalties[0] if penalties else 0.0,
+        "dropout": _dropout_of(hidden[0]) if hidden else 0.0,
+        # The estimator shares its penalties out over the features.
+        "sparsity": penalties[0] * n_in if penalties else 0.0,
+        "sparsity_target": None,
+        "contraction": 0.0,
+        "beta": 0.0,
     }
+
+
+def _noise_parameters(first: list[Layer]) -> dict[str, Any]:
+    levels = [layer.level for layer in first if isinstance(layer, GaussianNoise)]
+    return {"noise": "gaussian", "noise_level": levels[0]} if levels else {"noise": None}
 
 
 def _blocks(layers: list[Layer]) -> list[list[Layer]]:
@@ -580,6 +592,10 @@ def _activation_of(block: list[Layer]) -> Activation:
     return next((layer for layer in block if isinstance(layer, Activation)), Identity())
 
 
+def _dropout_of(block: list[Layer]) -> float:
+    return next((layer.rate for layer in block if isinstance(layer, Dropout)), 0.0)
+
+
 def _named(activation: Activation) -> str | Activation:
     return activation.name if activation == type(activation)() else activation
 
@@ -593,10 +609,13 @@ def _one_or_each(values: list[Any], default: Any) -> Any:
 
 def _shape(layers: Sequence[Layer]) -> list[Layer]:
     """Return layers without what makes no difference to the outputs."""
-    return [
-        Dense(layer.width, bias=None if layer.bias is None else Zeros())
-        if isinstance(layer, Dense)
-        else layer
-        for layer in layers
-        if not isinstance(layer, Identity)
-    ]
+    return [_plain(layer) for layer in layers if not isinstance(layer, Identity)]
+
+
+def _plain(layer: Layer) -> Layer:
+    if isinstance(layer, Dense):
+        return Dense(layer.width, bias=None if layer.bias is None else Zeros())
+    if isinstance(layer, ActivityPenalty):
+        # Divided and multiplied again, a weight may differ in its last bit.
+        return ActivityPenalty(float(np.float32(layer.l1)))
+    return layer
