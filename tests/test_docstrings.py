@@ -9,6 +9,7 @@ import skscratch
 import skscratch.core
 import skscratch.datasets
 import skscratch.display
+import skscratch.images
 import skscratch.keras
 import skscratch.persistence
 
@@ -42,6 +43,7 @@ FUNCTIONS = [
     "skscratch.core.train",
     *(f"skscratch.datasets.{name}" for name in skscratch.datasets.__all__),
     *(f"skscratch.display.{name}" for name in skscratch.display.__all__),
+    *(f"skscratch.images.{name}" for name in skscratch.images.__all__),
     *(f"skscratch.keras.{name}" for name in skscratch.keras.__all__),
     *(f"skscratch.persistence.{name}" for name in skscratch.persistence.__all__),
 ]

@@ -238,6 +238,20 @@ default='one_cycle'
     (1797, 64)
     >>> encoder.output_activation_
     'logistic'
+
+    Latent features have scales of their own: put a scaler between them and a classifier.
+
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skscratch import LinearSVM
+    >>> y = load_digits().target
+    >>> model = make_pipeline(encoder, StandardScaler(), LinearSVM()).fit(X, y)
+
+    A variational autoencoder makes new rows:
+
+    >>> generator = AutoencoderTransformer(8, loss="auto", beta=1.0, random_state=0).fit(X)
+    >>> generator.sample(3, random_state=0).shape
+    (3, 64)
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
