@@ -1,7 +1,8 @@
-"""Carry the figures of a run of the main job into the README.
+"""Carry figures into the README, so that none is typed by hand.
 
-Use it as ``python -m benchmarks.readme out/mnist/metrics.json``. It replaces what stands between
-the two marks in README.md, and nothing else.
+``python -m benchmarks.readme figures out/mnist/metrics.json`` takes those of a run of the main
+job; ``python -m benchmarks.readme NAME FILE.md`` takes the table that a benchmark has written. What
+stands between the marks of that name in README.md is replaced, and nothing else.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->"
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -69,14 +69,27 @@ def _minutes(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
+def carry(name: str, text: str) -> None:
+    """Replace what stands between the marks of that name in the README."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    readme = README.read_text(encoding="utf-8")
+    if begin not in readme or end not in readme:
+        raise SystemExit(f"README.md has no marks {begin.strip()} and {end}.")
+    before, _, rest = readme.partition(begin)
+    _, _, after = rest.partition(end)
+    README.write_text(before + begin + text.strip() + "\n" + end + after, encoding="utf-8")
+
+
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("metrics", type=Path, help="metrics.json of a run of the main job")
-    metrics = json.loads(parser.parse_args().metrics.read_text(encoding="utf-8"))
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text(before + BEGIN + table(metrics) + END + after, encoding="utf-8")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", help="name of the marks, such as figures")
+    parser.add_argument("file", type=Path, help="metrics.json of the main job, or a Markdown file")
+    options = parser.parse_args()
+    text = options.file.read_text(encoding="utf-8")
+    carry(options.name, table(json.loads(text)) if options.file.suffix == ".json" else text)
 
 
 if __name__ == "__main__":
