@@ -66,14 +66,24 @@ POLISHED_WORK = 2e7
 SAMPLING = 4
 SAMPLED_ROWS = 8192
 SAMPLED_ROWS_PER_FEATURE = 64
-# Give up on a problem whose best gap has not fallen by a tenth in so many steps.
+# Give up on a problem whose best gap has not fallen by a tenth in so many steps: more of them far
+# from the solution, where the gap may rest while the width shrinks.
 PATIENCE = 12
+FAR_PATIENCE = 60
+FAR = 1e-3
 POLISHING_PATIENCE = 2
 # A smoothed problem is solved once its own gap is below this share of the true one.
 SOLVED_SHARE = 1.0
 SHRINK = 0.5
-# A width that stays near a given start.
-STARTED_WIDTH = 0.1
+# Without corners, Newton's method needs few steps, or, on data that can be separated, hundreds:
+# then it starts again from a much smoother problem.
+STALLED = 20
+WIDENING = 4.0**8
+FAST_SHRINK = 0.25
+# The first width as a share of the mean of ``cost_i ||x_i||^2``, the curvature of the dual; and the
+# same for one that stays near a given start.
+WIDTH_SHARE = 0.1
+STARTED_SHARE = 1e-3
 SAMPLED_TOL = 0.03
 SAMPLED_STEPS = 15
 TINY = float(np.finfo(np.float64).tiny)
@@ -186,13 +196,23 @@ class _Problems:
 
     def follow(self, point: _Point) -> _Point:
         """Where the smoothed problem is solved, let center and width follow; return the point."""
+        own = self.loss.own_width
         solved = point.smooth_gap <= SOLVED_SHARE * point.corner_gap
+        solved &= self.width[:, 0, 0] > own
         if not solved.any():
             return point
+        if own > 0.0:
+            self.width[solved] = np.maximum(self.width[solved] * FAST_SHRINK, own)
+            return self.evaluate()
         if self.center is None:
             self.center = np.zeros_like(self.S)
         self.center[solved] = point.p[solved]
         self.width[solved] *= SHRINK
+        return self.evaluate()
+
+    def widen(self) -> _Point:
+        """Meet a smoother problem first, with a width from which it shrinks again."""
+        self.width[:] *= WIDENING
         return self.evaluate()
 
     def newton_step(self, point: _Point, goal: float) -> None:
@@ -414,7 +434,7 @@ class _Best:
         """Replace the primal values by those of a fresh evaluation at ``W``."""
         self.primal = point.primal
         self.dual = np.maximum(self.dual, point.primal - point.gap)
-        self.point_gap = np.minimum(self.point_gap, point.gap)
+        self.point_gap = point.gap
 
     def solution(self, bias: float | None, tol: float, n_iter: int) -> LinearSolution:
         W = self.W.reshape(-1, self.W.shape[-1])
@@ -446,6 +466,7 @@ def _minimise(
     best = _Best(problems.W)
     unfinished = np.arange(len(problems.W))
     n_iter, width = 0, float(problems.width.min())
+    has_corners = problems.loss.own_width == 0.0
     while n_iter < max_iter:
         n_iter += 1
         point = problems.evaluate()
@@ -453,17 +474,18 @@ def _minimise(
         if on_round(n_iter, best) or n_iter == max_iter:
             break
         allowed = best.gap[unfinished] / best.primal[unfinished].clip(min=TINY)
-        polishing = (allowed <= tol) & (not problems.loss.has_corners)
-        patience = np.where(polishing, POLISHING_PATIENCE, PATIENCE)
+        polishing = (allowed <= tol) & (not has_corners)
+        patience = np.where(allowed > FAR, FAR_PATIENCE, PATIENCE)
+        patience[polishing] = POLISHING_PATIENCE
         remain = np.flatnonzero((allowed > goal) & (best.idle[unfinished] < patience))
         if not len(remain):
             break
         if len(remain) < len(unfinished):
             unfinished = unfinished[remain]
             problems, point = problems.take(remain), point.take(remain)
-        if problems.loss.has_corners:
-            point = problems.follow(point)
-            width = min(width, float(problems.width.min()))
+        stalls = n_iter == STALLED and not has_corners
+        point = problems.widen() if stalls else problems.follow(point)
+        width = min(width, float(problems.width.min()))
         problems.newton_step(point, goal)
     return best, n_iter, width
 
@@ -543,9 +565,10 @@ def solve(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if not np.isfinite(features.square_sums).all():
             raise ValueError(TOO_LARGE.format(X.dtype))
-        width = loss.width if start is None or not loss.has_corners else STARTED_WIDTH
+        share = WIDTH_SHARE if start is None else STARTED_SHARE
+        width = _first_width(features, loss, costs, share)
         if start is None:
-            W, width = _sampled_start(features, loss, costs, W)
+            W, width = _sampled_start(features, loss, costs, W, width)
         problems = _Problems.start(features, loss, costs, W, width)
         best, n_iter, width = _minimise(problems, tol, goal, max_iter, report)
         # The slacks were updated step by step; the certificate is drawn from fresh ones.
@@ -554,17 +577,26 @@ def solve(
     return best.solution(bias, tol, n_iter)
 
 
+def _first_width(features: Features, loss: LinearLoss, cost: Array, share: float) -> float:
+    """Return the width to start with: for losses with corners, in proportion to the data."""
+    if loss.own_width > 0.0:
+        return loss.own_width
+    mean_cost = float(cost.sum(dtype=np.float64)) / max(1, np.count_nonzero(cost))
+    length = float(features.square_sums.sum(dtype=np.float64)) / features.shape[0]
+    return share * max(mean_cost * length, TINY) or 1.0
+
+
 def _sampled_start(
-    features: Features, loss: LinearLoss, cost: Array, W: Array
+    features: Features, loss: LinearLoss, cost: Array, W: Array, width: float
 ) -> tuple[Array, float]:
     """Solve roughly on every fourth row, where steps are four times as cheap."""
     n_rows, n_features = features.shape
     enough = max(SAMPLED_ROWS, SAMPLED_ROWS_PER_FEATURE * n_features)
     if n_rows < enough or not features.is_dense:
-        return W, loss.width
+        return W, width
     rows = slice(None, None, SAMPLING)
     sample = features.take(rows), loss.take_rows(rows), SAMPLING * cost[..., rows]
-    W, width = _sampled_start(*sample, W)
+    W, width = _sampled_start(*sample, W, width)
     problems = _Problems.start(*sample, W, width)
     best, _, width = _minimise(
         problems, SAMPLED_TOL, SAMPLED_TOL, SAMPLED_STEPS, lambda n_iter, best: False

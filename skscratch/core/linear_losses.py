@@ -37,10 +37,8 @@ class LinearLoss(ABC):
 
     targets: Array
 
-    #: The width that Newton's method starts with.
-    width: ClassVar[float] = 10.0
-    #: Without corners, the width is part of the loss and never shrinks.
-    has_corners: ClassVar[bool] = True
+    #: The width of the loss itself; where it is 0 the loss has corners.
+    own_width: ClassVar[float] = 0.0
     #: The relative gap at which small data are solved to the last digits.
     polished: ClassVar[float] = 1e-14
 
@@ -143,8 +141,7 @@ class _OneVersusRest(LinearLoss):
 class SquaredHinge(_OneVersusRest):
     """``max(0, 1 - y z)^2``, which is ``max_{p >= 0} p s - p^2 / 4``; targets (problems, rows)."""
 
-    width = 0.5
-    has_corners = False
+    own_width = 0.5
     polished = 1e-22
 
     def project(self, V: Array) -> Array:
@@ -159,7 +156,11 @@ class SquaredHinge(_OneVersusRest):
         return loss
 
     def excess(self, S: Array, p: Array) -> Array:
-        return np.zeros((len(S), 1), S.dtype)
+        # (s - p / 2)^2 above the corner and p^2 / 4 + p |s| below it.
+        above = np.maximum(S[:, 0], 0.0)
+        excess: Array = (above - 0.5 * p[:, 0]) ** 2
+        excess += p[:, 0] * (above - S[:, 0])
+        return excess
 
 
 class Hinge(_OneVersusRest):
