@@ -278,6 +278,15 @@ def test_counts_leave_through_an_exponential():
     assert_allclose(to_keras(estimator)(X).numpy()[:, 0], estimator.predict(X), rtol=1e-6)
 
 
+def test_pretrained_layers_become_layers_like_any_other():
+    estimator = MLPClassifier((4,), activation="tanh", pretrained=some_network(Dense(5), Tanh()))
+    estimator.set_params(max_iter=2).fit(X, Y_CLASSES)
+    back = from_keras(to_keras(estimator), estimator, estimator.classes_)
+    assert back.hidden_layer_sizes == (5, 4)
+    assert back.pretrained is None
+    assert_allclose(back.predict_proba(X), estimator.predict_proba(X), rtol=0, atol=1e-12)
+
+
 def test_a_variational_encoder_returns_its_means_in_keras():
     estimator = AutoencoderTransformer(2, (5,), beta=0.1, max_iter=3).fit(X_UNIT)
     with pytest.raises(ValueError, match="counterpart of Variational.*for_training=False"):
