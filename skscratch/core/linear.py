@@ -581,9 +581,10 @@ def _first_width(features: Features, loss: LinearLoss, cost: Array, share: float
     """Return the width to start with: for losses with corners, in proportion to the data."""
     if loss.own_width > 0.0:
         return loss.own_width
-    mean_cost = float(cost.sum(dtype=np.float64)) / max(1, np.count_nonzero(cost))
+    mean_cost = float(cost.sum(dtype=np.float64)) / max(1, int(np.count_nonzero(cost)))
     length = float(features.square_sums.sum(dtype=np.float64)) / features.shape[0]
-    return share * max(mean_cost * length, TINY) or 1.0
+    # Where nothing costs anything, any width will do.
+    return share * mean_cost * length or 1.0
 
 
 def _sampled_start(
