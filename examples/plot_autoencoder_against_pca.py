@@ -29,7 +29,7 @@ settings = {
 # %%
 # The same error for both: the mean squared difference of a pixel, on the test images.
 sizes = [4, 8, 16, 32]
-errors, models = {"PCA": [], "autoencoder": []}, {}
+errors = {"PCA": [], "autoencoder": []}
 for size in sizes:
     models = {"PCA": PCA(size), "autoencoder": AutoencoderTransformer(size, **settings)}
     for name, model in models.items():

@@ -53,8 +53,8 @@ print(f"test accuracy {accuracies[0]:.3f} after one epoch, {accuracies[-1]:.3f} 
 figure = plt.figure(figsize=(9, 3.6), layout="constrained")
 curves, pictures = figure.subfigures(1, 2)
 axis = curves.subplots()
-axis.semilogy(losses, lw=0.8, label="log loss of a batch")
-axis.set(title="Every step", xlabel="step", ylabel="log loss")
+axis.semilogy(losses, lw=0.8)
+axis.set(title="Training", xlabel="step", ylabel="log loss of the batch")
 weights = network.views[0].W.T
 largest = np.abs(weights).max()
 pictures.suptitle("Weights of sixteen units")

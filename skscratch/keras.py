@@ -383,7 +383,7 @@ def _read(keras: Any, operation: Any) -> list[Given]:
         ),
         layers.Activation: lambda op: _activation(keras, op.activation, op),
         layers.ReLU: _relu,
-        layers.LeakyReLU: lambda op: [(LeakyReLU(float(op.negative_slope)), {})],
+        layers.LeakyReLU: _leaky_relu,
         layers.ELU: lambda op: [(ELU(float(op.alpha)), {})],
         layers.Softmax: lambda op: [(Softmax(), {})] if op.axis in (-1, 1) else None,
     }
@@ -419,8 +419,13 @@ def _layer_norm(op: Any) -> list[Given] | None:
 def _relu(op: Any) -> list[Given] | None:
     if op.max_value is not None or op.threshold:
         return None
+    return _leaky_relu(op) if op.negative_slope else [(ReLU(), {})]
+
+
+def _leaky_relu(op: Any) -> list[Given] | None:
     slope = float(op.negative_slope)
-    return [(LeakyReLU(slope) if slope else ReLU(), {})]
+    # Ours is max(x, slope x), which is another function where the slope is more than 1.
+    return [(LeakyReLU(slope), {})] if slope <= 1 else None
 
 
 def _activation(keras: Any, function: Any, op: Any) -> list[Given]:

@@ -460,6 +460,7 @@ REFUSED = {
         keras.layers.LayerNormalization(scale=False)
     ),
     "a ReLU, has no": lambda: sequential(keras.layers.ReLU(max_value=6)),
+    "a LeakyReLU, has no": lambda: sequential(keras.layers.LeakyReLU(negative_slope=2.0)),
     "a Dropout, has no": lambda: sequential(keras.layers.Dropout(0.5, noise_shape=(1, 6))),
     "a ActivityRegularization, has no": lambda: sequential(
         keras.layers.ActivityRegularization(l2=0.1)
