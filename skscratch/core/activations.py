@@ -108,6 +108,11 @@ class LeakyReLU(Activation, name="leaky_relu"):
 
     n_scratch: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        # Elsewhere max(x, slope x) bends the other way, or the sign of y does not tell that of x.
+        if not 0 <= self.slope <= 1:
+            raise ValueError(f"The slope of leaky_relu must be in [0, 1], got {self.slope}.")
+
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         (small,) = f.scratch
         np.multiply(f.x, self.slope, out=small)
@@ -127,6 +132,11 @@ class ELU(Activation, name="elu"):
     alpha: float = 1.0
 
     n_scratch: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        # Below 0 the sign of y does not tell that of x.
+        if not self.alpha >= 0:
+            raise ValueError(f"alpha of elu must be at least 0, got {self.alpha}.")
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         curve = f.scratch[0]

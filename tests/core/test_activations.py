@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skscratch.core import Activation
+from skscratch.core import ELU, Activation, LeakyReLU
 from tests.core.common import network
 
 X = np.array([[-30.0, -2.5, -0.3, 0.7, 4.0]])
@@ -84,3 +84,14 @@ def test_hyperparameter_counts(name):
     field = {"leaky_relu": "slope", "elu": "alpha"}[name]
     y = network(Activation.named(name, **{field: 0.5}))(X)
     assert not np.allclose(y, EXPECTED[name])
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1.1, np.nan])
+def test_slopes_that_bend_the_wrong_way(slope):
+    with pytest.raises(ValueError, match=r"slope of leaky_relu must be in \[0, 1\]"):
+        LeakyReLU(slope)
+
+
+def test_an_elu_that_is_not_monotone():
+    with pytest.raises(ValueError, match="alpha of elu must be at least 0"):
+        ELU(-0.5)
