@@ -133,7 +133,7 @@ default='squared_error'
 default='one_cycle'
         How the learning rate changes over `max_iter` epochs. 'one_cycle' and 'cosine' end at 0,
         so in `partial_fit`, which knows no end, both stay constant.
-    learning_rate_init : float, default=1.5e-3
+    learning_rate_init : float, default=2e-3
         Initial learning rate; with 'one_cycle' the highest.
     power_t : float, default=0.5
         Exponent of 'invscaling'.
@@ -301,7 +301,7 @@ default='one_cycle'
         alpha=0.0,
         batch_size=128,
         learning_rate="one_cycle",
-        learning_rate_init=1.5e-3,
+        learning_rate_init=2e-3,
         power_t=0.5,
         max_iter=20,
         shuffle=True,
