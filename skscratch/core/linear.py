@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ from skscratch.core.linear_algebra import (
     solve_few_turned_rows,
 )
 from skscratch.core.linear_losses import CrammerSinger, Hinge, LinearLoss, SquaredHinge
+from skscratch.core.workers import Workers
 
 __all__ = ["CrammerSinger", "Hinge", "LinearLoss", "LinearSolution", "SquaredHinge", "solve"]
 
@@ -238,23 +240,30 @@ class _Problems:
         n_features = self.W.shape[-1]
         active = (face * self.cost)[:, 0]
         P = np.empty_like(self.W)
-        explicit, iterative = [], []
-        for k in range(len(P)):
+        sizes = np.count_nonzero(active, axis=1)
+        by_rows = [k for k, size in enumerate(sizes) if size <= min(n_features, EXPLICIT_SIZE)]
+        others = [k for k in range(len(P)) if k not in by_rows]
+        explicit = [k for k in others if self._is_explicit(k, active[k])]
+        iterative = np.array([k for k in others if k not in explicit], np.intp)
+
+        def solve_rows(k: int) -> None:
             rows = np.flatnonzero(active[k])
-            if len(rows) <= min(n_features, EXPLICIT_SIZE):
-                B = self.features.scaled_rows(rows, np.sqrt(active[k, rows] / self.width[k, 0]))
-                P[k, 0] = solve_few_rows(B, -point.G[k, 0])
-            elif self._is_explicit(k, active[k]):
-                explicit.append(k)
-            else:
-                iterative.append(k)
-        if iterative:
-            chosen = np.array(iterative)
-            P[chosen], unfinished = self._iterative_directions(chosen, point, face, residual)
-            if n_features <= EXPLICIT_SIZE:
-                explicit += [int(k) for k in chosen[unfinished]]
-        for k in explicit:
+            B = self.features.scaled_rows(rows, np.sqrt(active[k, rows] / self.width[k, 0]))
+            P[k, 0] = solve_few_rows(B, -point.G[k, 0])
+
+        def solve_features(k: int) -> None:
             P[k, 0] = solve_definite(self._hessian(k, active[k]), -point.G[k, 0])
+
+        self.features.run([partial(solve_rows, k) for k in by_rows])
+        if len(iterative):
+            P[iterative], unfinished = self._iterative_directions(iterative, point, face, residual)
+            if n_features <= EXPLICIT_SIZE:
+                explicit += [int(k) for k in iterative[unfinished]]
+        # Those without a Gram matrix look for a neighbour's, and must come one after the other.
+        alone = [k for k in explicit if self.grams[k] is None]
+        for k in alone:
+            solve_features(k)
+        self.features.run([partial(solve_features, k) for k in explicit if k not in alone])
         return P
 
     def _is_explicit(self, k: int, active: Array) -> bool:
@@ -502,6 +511,7 @@ def solve(
     start: tuple[Array, Array] | None = None,
     on_iteration: Callable[[int, float, float, Callable[[], LinearSolution]], bool | None]
     | None = None,
+    n_threads: int = 1,
 ) -> LinearSolution:
     """Minimise ``0.5 ||W||^2 + sum_i cost_i * loss_i(W x_i)`` until the gap is small.
 
@@ -525,6 +535,8 @@ def solve(
     on_iteration : callable, optional
         Called as ``on_iteration(n_iter, objective, dual_gap, solution)`` in every iteration, where
         ``solution()`` is the best solution so far. Returning True stops.
+    n_threads : int
+        Threads to use. The result has the same bits for any number.
 
     Returns
     -------
@@ -536,10 +548,9 @@ def solve(
         If shapes disagree or the objective is not finite.
     """
     bias = float(intercept_scaling) if fit_intercept else None
-    features = Features(X, bias)
     loss = loss.cast(X.dtype)
     costs = np.atleast_2d(np.asarray(cost, X.dtype))[:, None]
-    n_rows, n_features = features.shape
+    n_rows, n_features = Features(X, bias).shape
     n_problems, n_columns = loss.shape
     if loss.n_rows != n_rows or costs.shape not in {(1, 1, n_rows), (n_problems, 1, n_rows)}:
         raise ValueError(
@@ -562,7 +573,11 @@ def solve(
     goal = tol
     if X.dtype == np.float64 and n_rows * n_features * n_problems * n_columns <= POLISHED_WORK:
         goal = min(tol, loss.polished)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    with (
+        np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        Workers(n_threads) as workers,
+    ):
+        features = Features(X, bias, workers.run)
         if not np.isfinite(features.square_sums).all():
             raise ValueError(TOO_LARGE.format(X.dtype))
         share = WIDTH_SHARE if start is None else STARTED_SHARE

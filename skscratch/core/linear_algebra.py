@@ -7,9 +7,9 @@ and conjugate gradients for many problems at once where both are large.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,22 @@ Array = NDArray[Any]
 
 # Rows gathered at a time for a Gram matrix: large enough for BLAS, small enough to copy.
 BLOCK_ROWS = 8192
+# Entries of X that one thread multiplies at a time.
+PIECE_ENTRIES = 2**21
 # Sparse rows are made dense at most so many entries at a time.
 DENSE_ENTRIES = 2**20
 # Rows for each feature that the spectrum is taken from: a preconditioner need not be exact.
 SPECTRUM_ROWS = 8
+
+
+Job = Callable[[], Any]
+Run = Callable[[Sequence[Job]], Any]
+
+
+def run_alone(jobs: Sequence[Job]) -> None:
+    """Run jobs one after the other."""
+    for job in jobs:
+        job()
 
 
 def inner(A: Array, B: Array) -> Array:
@@ -57,6 +69,7 @@ class Features:
 
     X: Any
     bias: float | None
+    run: Run = run_alone
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,13 +89,32 @@ class Features:
 
     def take(self, rows: Array | slice) -> Features:
         """Return these rows alone."""
-        return Features(self.X[rows], self.bias)
+        return Features(self.X[rows], self.bias, self.run)
+
+    @cached_property
+    def pieces(self) -> list[tuple[slice, Any]]:
+        """Views of X that one thread multiplies at a time; a CSR matrix has none and stays whole.
+
+        The cut looks at nothing but the shape, so that threads change no bit of a result.
+        """
+        n_rows, n_features = self.X.shape
+        if not self.is_dense:
+            return [(slice(0, n_rows), self.X)]
+        size = max(1, PIECE_ENTRIES // max(1, n_features))
+        cuts = [slice(first, min(first + size, n_rows)) for first in range(0, n_rows, size)]
+        return [(cut, self.X[cut]) for cut in cuts]
 
     def scores(self, W: Array) -> Array:
         """Return (problems, columns, rows) for coefficients (problems, columns, features)."""
         flat = W.reshape(-1, W.shape[-1])
         n_features = self.X.shape[1]
-        Z = np.ascontiguousarray((self.X @ np.ascontiguousarray(flat[:, :n_features].T)).T)
+        transposed = np.ascontiguousarray(flat[:, :n_features].T)
+        Z = np.empty((len(flat), self.X.shape[0]), W.dtype)
+
+        def multiply(cut: slice, piece: Any) -> None:
+            Z[:, cut] = (piece @ transposed).T
+
+        self.run([partial(multiply, *piece) for piece in self.pieces])
         if self.bias is not None:
             Z += self.bias * flat[:, n_features:]
         return Z.reshape(*W.shape[:-1], self.X.shape[0])
@@ -90,10 +122,16 @@ class Features:
     def gather(self, R: Array) -> Array:
         """Return the transpose of ``scores`` applied to ``R``."""
         flat = R.reshape(R.shape[0] * R.shape[1], R.shape[2])
-        W = (self.X.T @ np.ascontiguousarray(flat.T)).T
+        parts: list[Any] = [None] * len(self.pieces)
+
+        def multiply(k: int, cut: slice, piece: Any) -> None:
+            parts[k] = piece.T @ np.ascontiguousarray(flat[:, cut].T)
+
+        self.run([partial(multiply, k, *piece) for k, piece in enumerate(self.pieces)])
+        W = np.asarray(sum(parts[1:], start=parts[0])).T
         if self.bias is not None:
             W = np.concatenate([W, self.bias * flat.sum(axis=1, keepdims=True)], axis=1)
-        return np.asarray(W).reshape(*R.shape[:-1], self.shape[1])
+        return W.reshape(*R.shape[:-1], self.shape[1])
 
     @cached_property
     def square_sums(self) -> Array:

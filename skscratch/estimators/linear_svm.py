@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -11,10 +12,10 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.extmath import row_norms
 from sklearn.utils.multiclass import check_classification_targets
 
 from skscratch.core import linear
-from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.initializers import Zeros
 from skscratch.core.layers import AppendConstant, Dense, Layer
@@ -43,15 +44,51 @@ from skscratch.estimators._sklearn import (
 from skscratch.estimators._targets import SignTargets
 
 SGD_BATCH = 64
+# The curvature that the first rate follows is measured on about so many rows, by so many products.
+CURVATURE_ROWS = 1024
+POWER_STEPS = 8
 SGD_PATIENCE = 5
 # The rate falls by fives; four times are enough.
 SGD_LEAST_RATE = 5e-3
 
 
-def _is_stochastic(estimator: Any) -> None:
-    if estimator.solver != "sgd":
+class _AveragedSGD(SGD):
+    """`SGD` with a rate for each parameter, and a mean of the parameters over all steps.
+
+    ``mean ← mean + (w - mean) 4 / (t + 3)``: late steps count more, so that the mean forgets where
+    training began (Shamir & Zhang, 2013).
+    """
+
+    n_slots: ClassVar[int] = 3
+
+    def update(
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+    ) -> None:
+        velocity, mean, rate = slots
+        g *= rate
+        super().update(w, g, (velocity,), scratch, lr, t)
+        np.subtract(w, mean, out=scratch)
+        scratch *= 4 / (t + 3)
+        mean += scratch
+
+
+@dataclass
+class _Stream:
+    """What `partial_fit` goes on from: the state of training and the parameters themselves."""
+
+    state: TrainingState
+    params: Array
+
+
+def _takes_pieces(estimator: Any) -> None:
+    if estimator.solver == "newton-cg":
         raise UnavailableError(
-            f"partial_fit needs solver='sgd', which goes batch by batch, not {estimator.solver!r}."
+            "partial_fit goes batch by batch, which solver='newton-cg' cannot; 'sgd' and 'auto' do."
+        )
+    if estimator.class_weight == "balanced":
+        raise UnavailableError(
+            "class_weight='balanced' needs all labels at once, which partial_fit never sees. Give "
+            "the weights as a dict."
         )
 
 
@@ -71,9 +108,11 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         ``max(0, 1 - y·score)``, squared or not. Only used with ``multi_class='ovr'``.
     C : float, default=1.0
         Weight of the losses against the penalty, more than 0.
-    solver : {'newton-cg', 'sgd'}, default='newton-cg'
+    solver : {'auto', 'newton-cg', 'sgd'}, default='auto'
         'newton-cg' solves all problems together by a truncated Newton method. 'sgd' takes steps
-        along the subgradient of mini-batches: for data that come in pieces (`partial_fit`).
+        along the subgradient of mini-batches: for data that come in pieces. 'auto' is 'newton-cg'
+        in `fit`, where it was the faster way to any accuracy at every size tried, and 'sgd' in
+        `partial_fit`.
     multi_class : {'ovr', 'crammer_singer'}, default='ovr'
         One problem for each class against the rest (one in all for two classes), or one joint
         problem with the loss ``max_k (score_k + [k ≠ y]) - score_y``, as in `LinearSVC`.
@@ -91,6 +130,13 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         Largest number of Newton steps, or of epochs of 'sgd'.
     warm_start : bool, default=False
         Start from the previous solution.
+    average : bool, default=False
+        Keep the mean of the weights over the steps, in which late steps count more, instead of the
+        last weights: steadier where labels are noisy, slower where much is still to be learnt. Only
+        used by 'sgd'.
+    n_jobs : int or None, default=None
+        Threads to use; None means as many as BLAS may use at the moment, -1 all processors. The
+        result has the same bits for any number.
     random_state : int, RandomState instance or None, default=None
         Decides the order of the rows. Only used by 'sgd'.
 
@@ -144,13 +190,20 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
     0.95
     >>> bool(model[-1].dual_gap_ <= 1e-5 * model[-1].objective_)
     True
+
+    Scores are no probabilities; calibration on held-out folds makes them so.
+
+    >>> from sklearn.calibration import CalibratedClassifierCV
+    >>> calibrated = CalibratedClassifierCV(model).fit(X, y)
+    >>> calibrated.predict_proba(X[:2]).shape
+    (2, 3)
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "penalty": [StrOptions({"l2"})],
         "loss": [StrOptions({"hinge", "squared_hinge"})],
         "C": [Interval(Real, 0, None, closed="neither")],
-        "solver": [StrOptions({"newton-cg", "sgd"})],
+        "solver": [StrOptions({"auto", "newton-cg", "sgd"})],
         "multi_class": [StrOptions({"ovr", "crammer_singer"})],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "fit_intercept": ["boolean"],
@@ -158,6 +211,8 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
+        "average": ["boolean"],
+        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
 
@@ -167,7 +222,7 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         loss="squared_hinge",
         *,
         C=1.0,
-        solver="newton-cg",
+        solver="auto",
         multi_class="ovr",
         class_weight=None,
         fit_intercept=True,
@@ -175,6 +230,8 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         tol=1e-5,
         max_iter=1000,
         warm_start=False,
+        average=False,
+        n_jobs=None,
         random_state=None,
     ):
         self.penalty = penalty
@@ -188,6 +245,8 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         self.tol = tol
         self.max_iter = max_iter
         self.warm_start = warm_start
+        self.average = average
+        self.n_jobs = n_jobs
         self.random_state = random_state
 
     @all_or_nothing
@@ -223,16 +282,16 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         tasks = FitTasks(
             self,
             self.max_iter,
-            "newton-iter" if self.solver == "newton-cg" else "epoch",
+            "epoch" if self.solver == "sgd" else "newton-iter",
             {"X": X, "y": y, "metadata": None},
             lambda: {"coef_": self.coef_, "intercept_": self.intercept_},
         )
-        fit = self._fit_newton if self.solver == "newton-cg" else self._fit_sgd
+        fit = self._fit_sgd if self.solver == "sgd" else self._fit_newton
         fit(X, targets, targets.index(y), cost, before, tasks)
         tasks.finish()
         return self
 
-    @available_if(_is_stochastic)
+    @available_if(_takes_pieces)
     @all_or_nothing
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
@@ -258,11 +317,6 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         LinearSVM
             The fitted estimator.
         """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all labels at once, which partial_fit never sees. "
-                "Give the weights as a dict."
-            )
         first = is_first_partial_fit(self, classes)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -280,18 +334,23 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
             self._weight_seen, self._state = 0.0, None
         before = self._solution_before(X.shape[1])
         cost = self._cost(targets.index(y), weight)
+        if not first and before is None:
+            raise ValueError(
+                f"partial_fit goes on from {len(self.coef_)} weight vectors, but "
+                f"multi_class={self.multi_class!r} asks for {self._n_scores}. Use a clone, or fit."
+            )
         self._weight_seen += float(cost.sum()) / self.C
         network, run = self._train(
             X, targets, targets.index(y), cost, before, self._weight_seen, None, self._state
         )
-        self._state, self.n_iter_ = run.state, 1
-        self._keep(network)
+        self._state, self.n_iter_ = _Stream(run.state, network.params.copy()), 1
+        self._keep(network, run.state)
         # They belonged to a solution that is no more.
         for name in ("objective_", "dual_gap_"):
             self.__dict__.pop(name, None)
         return self
 
-    _state: TrainingState | None
+    _state: _Stream | None
 
     # Data.
 
@@ -370,19 +429,18 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         max_iter: int,
         on_iteration: Callable[..., bool] | None = None,
     ) -> linear.LinearSolution:
-        # One BLAS thread: the same bits wherever it runs, and many of the products are small.
-        with single_threaded_blas:
-            return linear.solve(
-                X,
-                self._newton_loss(targets, index),
-                cost,
-                fit_intercept=self.fit_intercept,
-                intercept_scaling=self.intercept_scaling,
-                tol=self.tol,
-                max_iter=max_iter,
-                start=before,
-                on_iteration=on_iteration,
-            )
+        return linear.solve(
+            X,
+            self._newton_loss(targets, index),
+            cost,
+            fit_intercept=self.fit_intercept,
+            intercept_scaling=self.intercept_scaling,
+            tol=self.tol,
+            max_iter=max_iter,
+            start=before,
+            on_iteration=on_iteration,
+            n_threads=thread_count(self.n_jobs),
+        )
 
     def _fit_newton(
         self,
@@ -412,15 +470,15 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         self.n_iter_ = max(1, solution.n_iter)
         self.objective_, self.dual_gap_ = solution.objective, solution.dual_gap
         if not solution.converged and not stopped:
-            self._warn(f"stopped after {solution.n_iter} Newton steps")
+            self._warn(f"{solution.n_iter} Newton steps")
 
-    def _warn(self, what: str) -> None:
+    def _warn(self, steps: str) -> None:
         share = self.dual_gap_ / max(self.objective_, np.finfo(float).tiny)
         warnings.warn(
-            f"LinearSVM {what} with a duality gap of {self.dual_gap_:.3g}, more than "
-            f"tol={self.tol:g} allows. The objective, {self.objective_:.6g}, is therefore at most "
-            f"{share:.2g} times itself above the smallest possible one. If that is too far: scale "
-            "the columns (StandardScaler), use float64, lower C, or raise max_iter.",
+            f"LinearSVM stopped after {steps} with a duality gap of {self.dual_gap_:.3g}, before "
+            f"it was done by tol={self.tol:g}. The objective, {self.objective_:.6g}, is therefore "
+            f"at most {share:.2g} times itself above the smallest possible one. If that is too "
+            "far: scale the columns (StandardScaler), use float64, lower C, or raise max_iter.",
             ConvergenceWarning,
             stacklevel=3,
         )
@@ -436,7 +494,7 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         before: tuple[Array, Array] | None,
         total: float,
         tasks: FitTasks | None,
-        state: TrainingState | None,
+        stream: _Stream | None,
     ) -> tuple[Network, TrainingRun]:
         rng = RandomDraws(self.random_state)
         network, loss = self._network(X, before), self._sgd_loss()
@@ -446,15 +504,25 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         target = targets.one_hot(index, X.dtype) if joint else targets.encode_index(index, X.dtype)
         rate = self._learning_rate(X, objective)
         n = X.shape[0]
-        optimizer = SGD(0.9, nesterov=True)
-        if state is None:
+        optimizer = _AveragedSGD(0.9, nesterov=True)
+        if stream is None:
             state = start(objective, optimizer, rng)
+        elif len(stream.params) == network.n_params:
+            state, network.params[:] = stream.state, stream.params
+        else:
+            raise ValueError(
+                "partial_fit goes on from another number of parameters: fit_intercept and "
+                "multi_class must stay the same. Use a clone, or fit."
+            )
+        state.optimizer.slots[2].reshape(-1, self._n_scores)[:] = _rates(cost)
         streaming = tasks is None
+        # Where every problem has its own weights, the mean is one over rows and problems.
+        tol = self.tol / (len(cost) if cost.ndim == 2 else 1)
 
         def after(run: TrainingRun) -> bool:
             if tasks is None:
                 return False
-            self._keep(network)
+            self._keep(network, state)
             return tasks.end()
 
         run = train(
@@ -468,10 +536,10 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
             batch_size=SGD_BATCH,
             max_epochs=1 if streaming else self.max_iter,
             weight=(cost.T / self.C),
-            patience=None if streaming else Patience(self.tol, SGD_PATIENCE),
+            patience=None if streaming else Patience(tol, SGD_PATIENCE),
             before_epoch=None if tasks is None else tasks.begin,
             on_epoch=after,
-            n_threads=thread_count(None),
+            n_threads=thread_count(self.n_jobs),
             state=state,
         )
         return network, run
@@ -494,20 +562,34 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         return SquaredHinge() if self.loss == "squared_hinge" else Hinge()
 
     def _learning_rate(self, X: Any, objective: Objective) -> float:
-        """Return a rate at which steps neither crawl nor overshoot: one over the curvature."""
-        squares = X.multiply(X).sum() if hasattr(X, "multiply") else np.vdot(X, X)
-        length = float(squares) / X.shape[0] + self.fit_intercept * self.intercept_scaling**2
-        return 0.1 / (objective.l2 + max(length, np.finfo(np.float32).tiny))
+        """Return a rate at which steps neither crawl nor overshoot: one over the curvature.
 
-    def _keep(self, network: Network) -> None:
+        That of a batch is at most the largest of the whole data plus its longest row's share.
+        """
+        some = X[:: max(1, X.shape[0] // CURVATURE_ROWS)]
+        direction, largest = np.ones(X.shape[1], X.dtype), 0.0
+        for _ in range(POWER_STEPS):
+            direction = some.T @ (some @ direction)
+            largest = float(np.linalg.norm(direction))
+            direction /= max(largest, np.finfo(X.dtype).tiny)
+        longest = float(row_norms(X, squared=True).max())
+        curvature = largest / some.shape[0] + longest / SGD_BATCH
+        curvature += self.fit_intercept * self.intercept_scaling**2
+        if self.loss == "squared_hinge" and not self._is_joint:
+            curvature *= 2
+        return 0.1 / (objective.l2 + max(curvature, np.finfo(np.float32).tiny))
+
+    def _keep(self, network: Network, state: TrainingState) -> None:
         W = network.views[-1].W
+        if self.average:
+            W = state.optimizer.slots[1].reshape(W.shape)
         n_features = network.n_in
         intercept = (
             W[-1] * float(self.intercept_scaling)
             if self.fit_intercept
             else np.zeros(W.shape[1], W.dtype)
         )
-        self._set_solution(np.ascontiguousarray(W[:n_features].T), intercept)
+        self._set_solution(np.array(W[:n_features].T, order="C"), intercept)
 
     def _fit_sgd(
         self,
@@ -520,15 +602,23 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
     ) -> None:
         total = float(cost.sum()) / self.C
         network, run = self._train(X, targets, index, cost, before, total, tasks, None)
-        self._keep(network)
+        self._keep(network, run.state)
         self.n_iter_ = run.n_epochs
         reached = self._solution_before(X.shape[1])
         now = self._solve(X, targets, index, cost, reached, max_iter=0)
         self.objective_, self.dual_gap_ = now.objective, now.dual_gap
         if run.stopped is None:
-            self._warn(f"stopped after {run.n_epochs} epochs of sgd")
+            self._warn(f"{run.n_epochs} epochs of sgd")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _rates(cost: Array) -> Array:
+    """Return a rate for each problem: those of little weight would learn slowly beside others."""
+    if cost.ndim == 1:
+        return np.ones(1)
+    total = cost.sum(axis=1)
+    return np.where(total > 0, total.sum() / np.maximum(total, np.finfo(float).tiny), 1.0)
