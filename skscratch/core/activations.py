@@ -42,7 +42,7 @@ class Identity(Activation, name="identity"):
 
 
 class Sigmoid(Activation, name="logistic"):
-    """y = 1 / (1 + exp(-x));  dx = y (1 - y) dy."""
+    """y = 1 / (1 + exp(-x));  dx = (y - y²) dy."""
 
     n_scratch: ClassVar[int] = 1
 
@@ -51,13 +51,13 @@ class Sigmoid(Activation, name="logistic"):
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         (slope,) = f.scratch
-        np.subtract(1, f.y, out=slope)
-        slope *= f.y
+        np.multiply(f.y, f.y, out=slope)
+        np.subtract(f.y, slope, out=slope)
         np.multiply(f.dy, slope, out=f.dx)
 
 
 class Tanh(Activation, name="tanh"):
-    """y = tanh x;  dx = (1 - y²) dy."""
+    """y = tanh x;  dx = dy - y² dy."""
 
     n_scratch: ClassVar[int] = 1
 
@@ -66,9 +66,10 @@ class Tanh(Activation, name="tanh"):
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         (slope,) = f.scratch
+        # Numbers among the operands would double the time of a tiny network.
         np.multiply(f.y, f.y, out=slope)
-        np.subtract(1, slope, out=slope)
-        np.multiply(f.dy, slope, out=f.dx)
+        np.multiply(f.dy, slope, out=slope)
+        np.subtract(f.dy, slope, out=f.dx)
 
 
 class ReLU(Activation, name="relu"):
@@ -77,7 +78,8 @@ class ReLU(Activation, name="relu"):
     n_scratch: ClassVar[int] = 1
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
-        np.maximum(f.x, 0, out=f.y)
+        # Against a number NumPy takes the maximum entry by entry, forty times as slowly.
+        np.maximum(f.x, f.zeros, out=f.y)
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         (slope,) = f.scratch
@@ -140,15 +142,15 @@ class ELU(Activation, name="elu"):
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         curve = f.scratch[0]
-        np.minimum(f.x, 0, out=curve)
+        np.minimum(f.x, f.zeros, out=curve)
         np.expm1(curve, out=curve)
         curve *= self.alpha
-        np.maximum(f.x, 0, out=f.y)
+        np.maximum(f.x, f.zeros, out=f.y)
         f.y += curve
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         slope, positive = f.scratch
-        np.minimum(f.y, 0, out=slope)
+        np.minimum(f.y, f.zeros, out=slope)
         slope += self.alpha
         if self.alpha != 1:
             np.greater(f.y, 0, out=positive)

@@ -18,13 +18,20 @@ def logistic(x: Array, out: Array) -> None:
     np.reciprocal(out, out=out)
 
 
+def positive(x: Array, out: Array, scratch: Array) -> None:
+    """max(x, 0) = (x + |x|) / 2; `scratch` is |x| afterwards. `out` may be `x`."""
+    # Against a number NumPy takes the maximum entry by entry, many times as slowly.
+    np.abs(x, out=scratch)
+    np.add(x, scratch, out=out)
+    out *= 0.5
+
+
 def softplus(x: Array, out: Array, scratch: Array) -> None:
     """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)). `out` may be `x`."""
-    np.abs(x, out=scratch)
+    positive(x, out, scratch)
     np.negative(scratch, out=scratch)
     np.exp(scratch, out=scratch)
     np.log1p(scratch, out=scratch)
-    np.maximum(x, 0, out=out)
     out += scratch
 
 

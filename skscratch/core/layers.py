@@ -39,7 +39,11 @@ class Param:
 
 @dataclass(eq=False, slots=True)
 class Frame:
-    """What one layer needs for one block of rows. `dx` is None where nobody asks for it."""
+    """What one layer needs for one block of rows. `dx` is None where nobody asks for it.
+
+    `column` has an entry for each row, to be overwritten at will; `ones` is a one for each row,
+    `zeros` a zero for each column of the output.
+    """
 
     x: Array
     y: Array
@@ -47,6 +51,7 @@ class Frame:
     dx: Array | None
     column: Array
     ones: Array
+    zeros: Array
     scratch: tuple[Array, ...]
     kept: tuple[Array, ...]
     train: bool
@@ -116,16 +121,16 @@ class Dense(Layer, name="dense"):
         return W, Param("b", (self.width,), self.bias, penalised=False)
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
-        np.dot(f.x, p.W, out=f.y)
+        f.x.dot(p.W, out=f.y)
         if self.bias is not None:
             np.add(f.y, p.b, out=f.y)
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
-        np.dot(f.x.T, f.dy, out=g.W)
+        f.x.T.dot(f.dy, out=g.W)
         if self.bias is not None:
-            np.dot(f.ones, f.dy, out=g.b)
+            f.ones.dot(f.dy, out=g.b)
         if f.dx is not None:
-            np.dot(f.dy, p.W.T, out=f.dx)
+            f.dy.dot(p.W.T, out=f.dx)
 
 
 class AppendConstant(Layer, name="append_constant"):
@@ -195,9 +200,9 @@ class LayerNorm(Layer, name="layer_norm"):
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         normed, inverse, (product,) = f.kept[0], f.kept[1][:, :1], f.scratch
-        np.dot(f.ones, f.dy, out=g.beta)
+        f.ones.dot(f.dy, out=g.beta)
         np.multiply(f.dy, normed, out=product)
-        np.dot(f.ones, product, out=g.gamma)
+        f.ones.dot(product, out=g.gamma)
         if f.dx is None:
             return
         product *= p.gamma
@@ -290,7 +295,7 @@ class KLPenalty(_Penalty, name="kl_penalty"):
         rows = len(f.y)
         weight = float(np.sum(f.scale)) if isinstance(f.scale, np.ndarray) else f.scale * rows
         # Rows that all weigh nothing have no mean, and no say.
-        return weight, np.dot(f.ones, scaled) * (1 / weight if weight else 0.0)
+        return weight, f.ones.dot(scaled) * (1 / weight if weight else 0.0)
 
 
 class Twins(Layer, name="twins"):

@@ -318,6 +318,8 @@ class Workspace:
         self.stack, self.rows, self.train, self.rng = stack, rows, train, rng
         #: Layers that add to the loss themselves.
         self.penalised_layers = [i for i, la in enumerate(stack.layers) if la.adds_penalty]
+        #: What an objective keeps here for each number of rows.
+        self.kept: dict[int, Any] = {}
         self._frames: dict[int, list[Frame]] = {}
         self._pool: dict[Any, Array] = {}
         self.rows_in_use = 0
@@ -371,7 +373,7 @@ class Workspace:
             raise ValueError(f"This workspace holds {self.rows} rows, not {rows}.")
         stack, widths = self.stack, self.stack.widths
         heights, most = self._rows_through(rows), self._rows_through(self.rows)
-        ones = np.ones(max(heights), stack.dtype)
+        ones, zeros = np.ones(max(heights), stack.dtype), np.zeros(max(widths), stack.dtype)
         empty = np.empty((rows, 0), stack.dtype)
         frames: list[Frame] = []
         x = empty
@@ -386,6 +388,7 @@ class Workspace:
                     dx=None,
                     column=self.buffer(("column", n_most), n, 1, n_most),
                     ones=ones[:n],
+                    zeros=zeros[:width],
                     scratch=tuple(
                         self.buffer(("scratch", k, width, n_most), n, width, n_most)
                         for k in range(layer.n_scratch)

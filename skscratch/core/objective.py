@@ -77,12 +77,11 @@ class Objective:
         """
         scale = self._row_scale(ws, len(X), weight, self.scale / total)
         raw = self.network.forward(X, ws)
-        frames = ws.frames(len(X))
-        buffers = self._buffers(ws, len(X), frames[-1].dy)
-        value = self.loss.value_and_grad(raw, target, scale, buffers)
+        value = self.loss.value_and_grad(raw, target, scale, self._buffers(ws, len(X)))
         for i in ws.penalised_layers:
-            frames[i].scale = self._row_scale(ws, len(X), weight, 1 / total)
-            value += self.network.layers[i].penalty(frames[i])
+            frame = ws.frames(len(X))[i]
+            frame.scale = self._row_scale(ws, len(X), weight, 1 / total)
+            value += self.network.layers[i].penalty(frame)
         self.network.backward(ws)
         return value
 
@@ -92,8 +91,7 @@ class Objective:
         """Return the loss without any penalty and without a gradient."""
         scale = self._row_scale(ws, len(X), weight, self.scale / total)
         raw = self.network.forward(X, ws)
-        buffers = self._buffers(ws, len(X), ws.buffer("loss grad", len(X), self.network.n_out))
-        return self.loss.value_and_grad(raw, target, scale, buffers)
+        return self.loss.value_and_grad(raw, target, scale, self._buffers(ws, len(X)))
 
     @staticmethod
     def _row_scale(ws: Workspace, rows: int, weight: Array | None, factor: float) -> Array | float:
@@ -103,14 +101,17 @@ class Objective:
         np.multiply(weight, factor, out=scale)
         return scale
 
-    def _buffers(self, ws: Workspace, rows: int, grad: Array) -> LossBuffers:
-        width = self.network.n_out
-        return LossBuffers(
-            grad=grad,
-            value=ws.buffer("loss value", rows, width),
-            scratch=ws.buffer("loss scratch", rows, width),
-            column=ws.buffer("column", rows, 1),
-        )
+    def _buffers(self, ws: Workspace, rows: int) -> LossBuffers:
+        buffers: LossBuffers | None = ws.kept.get(rows)
+        if buffers is None:
+            width = self.network.n_out
+            buffers = ws.kept[rows] = LossBuffers(
+                grad=ws.frames(rows)[-1].dy if ws.train else ws.buffer("loss grad", rows, width),
+                value=ws.buffer("loss value", rows, width),
+                scratch=ws.buffer("loss scratch", rows, width),
+                column=ws.buffer("column", rows, 1),
+            )
+        return buffers
 
     def penalty(self, total: float) -> float:
         """Return the penalty for a batch whose weights sum to `total`."""

@@ -119,9 +119,11 @@ class RMSprop(Optimizer, name="rmsprop"):
 
 
 class Adam(Optimizer, name="adam"):
-    """m ← β₁ m + (1 - β₁) g;  v ← β₂ v + (1 - β₂) g²;  w ← w - lr' m / (√v + ε).
+    """m ← β₁ m + g;  v ← β₂ v + g²;  w ← w - lr' m / (√v + ε').
 
-    lr' = lr √(1 - β₂ᵗ) / (1 - β₁ᵗ) (Kingma & Ba, 2015, the efficient form of section 2).
+    These are the moments of Kingma & Ba (2015) without the factors 1 - β₁ and 1 - β₂, which save
+    two passes over the parameters where they stand in lr' = lr (1 - β₁) / (1 - β₁ᵗ)
+    √((1 - β₂ᵗ) / (1 - β₂)) and ε' = ε / √(1 - β₂) (the efficient form of section 2).
     """
 
     beta_1: float = 0.9
@@ -135,16 +137,16 @@ class Adam(Optimizer, name="adam"):
     ) -> None:
         m, v = slots
         m *= self.beta_1
-        np.multiply(g, 1 - self.beta_1, out=scratch)
-        m += scratch
+        m += g
         v *= self.beta_2
-        np.multiply(g, g, out=scratch)
-        scratch *= 1 - self.beta_2
-        v += scratch
+        g *= g
+        v += g
         np.sqrt(v, out=scratch)
-        scratch += self.epsilon
+        scratch += self.epsilon / (1 - self.beta_2) ** 0.5
         np.divide(m, scratch, out=scratch)
-        scratch *= lr * (1 - self.beta_2**t) ** 0.5 / (1 - self.beta_1**t)
+        of_mean = (1 - self.beta_1) / (1 - self.beta_1**t)
+        of_square = (1 - self.beta_2**t) / (1 - self.beta_2)
+        scratch *= lr * of_mean * of_square**0.5
         w -= scratch
         self.flush(slots, scratch, t)
 

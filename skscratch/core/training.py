@@ -8,7 +8,7 @@ needed to go on later, bit for bit, is in the returned `TrainingState`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -40,7 +40,10 @@ class DivergenceError(ValueError):
 
 
 class Rows(Protocol):
-    """Training data, asked for some rows at a time: an array, or anything that acts like one."""
+    """Training data, asked for some rows at a time: an array, or anything that acts like one.
+
+    The same rows have the same values whenever they are asked for, so a full batch is taken once.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -146,39 +149,36 @@ class BatchGradient:
         self.objective, self.X, self.target = objective, X, target
         self.weight = _columns(weight, X.shape[0], objective.network.dtype)
         self.workers = workers
-        self._n_params = objective.network.n_params
-        self._cuts: dict[int, list[slice]] = {}
-        cut = self._cut(batch_size)
+        cut = shards(batch_size, objective.network.n_params)
         rows = max(s.stop - s.start for s in cut)
         self.shards = [
             _Shard(self, min(rows, BLOCK_ROWS), rows > BLOCK_ROWS, rngs[k] if rngs else None)
             for k in range(len(cut))
         ]
-        self._jobs = [shard.run for shard in self.shards]
         self.rows: Index = slice(0)
         self.total = 1.0
+        self._share_out(batch_size)
 
-    def _cut(self, n: int) -> list[slice]:
-        cut = self._cuts.get(n)
-        if cut is None:
-            cut = self._cuts[n] = shards(n, self._n_params)
-        return cut
+    def _share_out(self, n: int) -> None:
+        """Give each shard its place in a batch of `n` rows."""
+        cut = shards(n, self.objective.network.n_params)
+        self._n, self._used = n, self.shards[: len(cut)]
+        for shard, place in zip(self._used, cut, strict=True):
+            shard.place = place
+        self._jobs = [shard.run for shard in self._used]
+        self.grads = [shard.grad for shard in self._used]
 
     def value(self, rows: Index, n: int) -> float:
         """Return the objective on these `n` rows."""
+        if n != self._n:
+            self._share_out(n)
         self.rows = rows
-        weight = None if self.weight is None else self.weight[rows]
-        self.total = self.objective.total(n, weight)
+        self.row_weight = None if self.weight is None else self.weight[rows]
+        self.total = self.objective.total(n, self.row_weight)
         if self.total <= 0:
-            self.grads: list[Array] = []
             return 0.0
-        cut = self._cut(n)
-        for shard, place in zip(self.shards, cut, strict=False):
-            shard.place = place
-        used = self.shards[: len(cut)]
-        self.workers.run(self._jobs[: len(cut)])
-        self.grads = [shard.grad for shard in used]
-        value = sum([shard.value for shard in used])
+        self.workers.run(self._jobs)
+        value = sum([shard.value for shard in self._used])
         return value + self.objective.penalty(self.total)
 
     def gradient(self) -> Array:
@@ -210,6 +210,7 @@ class _Shard:
         self.grad = np.zeros_like(network.params) if several else self.ws.grad
         self.place = slice(0)
         self.value = 0.0
+        self._taken: tuple[Index, int] | None = None
 
     def run(self) -> None:
         start, stop = self.place.start, self.place.stop
@@ -222,12 +223,13 @@ class _Shard:
             self.grad += self.ws.grad
 
     def _block(self, start: int, stop: int) -> float:
-        batch, ws = self.batch, self.ws
-        rows = _within(batch.rows, start, stop)
-        n = stop - start
-        x, target = _take(batch.X, batch.target, rows, n, ws)
-        weight = None if batch.weight is None else batch.weight[rows]
-        return batch.objective.data_term(x, target, ws, weight, batch.total)
+        batch = self.batch
+        if self._taken is None or self._taken[0] is not batch.rows or self._taken[1] != start:
+            self._taken = batch.rows, start
+            rows = _within(batch.rows, start, stop)
+            self.x, self.target = _take(batch.X, batch.target, rows, stop - start, self.ws)
+        weight = None if batch.row_weight is None else batch.row_weight[start:stop]
+        return batch.objective.data_term(self.x, self.target, self.ws, weight, batch.total)
 
 
 def _take(X: Rows, target: Rows, rows: Index, n: int, ws: Workspace) -> tuple[Array, Array]:
@@ -264,7 +266,7 @@ class ParameterUpdate:
         blocks = [_Block(self, slice(a, min(a + size, n))) for a in range(0, n, size)]
         scratch = [np.empty(size, objective.network.dtype) for _ in range(workers.n_threads)]
         for k, block in enumerate(blocks):
-            block.scratch = scratch[k % workers.n_threads if shared else 0]
+            block.scratch = scratch[k % workers.n_threads if shared else 0][: len(block.w)]
         self._gather = [block.gather for block in blocks]
         self._step = [block.step for block in blocks]
         self._both = [block.run for block in blocks]
@@ -327,8 +329,7 @@ class _Block:
         update, g = self.update, self.grads[0]
         if update.clip < 1:
             g *= update.clip
-        scratch = self.scratch[: len(self.w)]
-        update.optimizer.update(self.w, g, self.slots, scratch, update.lr, update.state.t)
+        update.optimizer.update(self.w, g, self.slots, self.scratch, update.lr, update.state.t)
 
 
 def train(
@@ -428,10 +429,11 @@ def train(
             objective, rows, targets, weight, batch_size, workers, state.shard_rngs
         )
         update = ParameterUpdate(objective, optimizer, state.optimizer, batch, workers, max_norm)
+        batches = _Batches(n, batch_size, shuffle)
         while run.n_epochs < max_epochs and run.stopped is None:
             if before_epoch is not None:
                 before_epoch()
-            loss = _epoch(batch, update, schedule, state, n, batch_size, shuffle)
+            loss = _epoch(batch, update, schedule, state, batches)
             run.losses.append(loss)
             if not (math.isfinite(loss) or (keep_best and state.best_params is not None)):
                 raise _divergence(state.clock)
@@ -513,30 +515,38 @@ def _epoch(
     update: ParameterUpdate,
     schedule: Schedule,
     state: TrainingState,
-    n: int,
-    batch_size: int,
-    shuffle: bool,
+    batches: _Batches,
 ) -> float:
     """Pass once over all rows; return the mean of the batches' losses, weighted by their rows."""
     clock, loss = state.clock, 0.0
-    for rows, size in _batches(state.rng, n, batch_size, shuffle):
+    for rows, size in batches.drawn(state.rng):
         loss += batch.value(rows, size) * size
         if batch.total > 0:
             update.step(schedule.rate(clock))
         clock.step += 1
     clock.epoch += 1
-    clock.samples += n
-    return loss / n
+    clock.samples += batches.n
+    return loss / batches.n
 
 
-def _batches(
-    rng: RandomSource, n: int, batch_size: int, shuffle: bool
-) -> Iterator[tuple[Index, int]]:
-    # The order of the rows within one full batch makes no difference: leave them in place.
-    order = rng.permutation(n) if shuffle and batch_size < n else None
-    for begin in range(0, n, batch_size):
-        end = min(begin + batch_size, n)
-        yield (slice(begin, end) if order is None else order[begin:end]), end - begin
+class _Batches:
+    """The batches of an epoch: which rows, and how many."""
+
+    def __init__(self, n: int, batch_size: int, shuffle: bool) -> None:
+        self.n = n
+        # The order of the rows within one full batch makes no difference: leave them in place.
+        self.shuffled = shuffle and batch_size < n
+        ends = [*range(batch_size, n, batch_size), n]
+        self.in_place: list[tuple[Index, int]] = [
+            (slice(end - size, end), size)
+            for end, size in zip(ends, np.diff(ends, prepend=0).tolist(), strict=True)
+        ]
+
+    def drawn(self, rng: RandomSource) -> list[tuple[Index, int]]:
+        if not self.shuffled:
+            return self.in_place
+        order = rng.permutation(self.n)
+        return [(order[rows], size) for rows, size in self.in_place]
 
 
 def _divergence(clock: Clock) -> DivergenceError:
