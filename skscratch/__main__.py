@@ -18,6 +18,7 @@ from skscratch import __version__
 if TYPE_CHECKING:
     from skscratch.datasets import Images
     from skscratch.experiments.progress import Progress
+    from skscratch.experiments.reproduce import Reproduction
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -80,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         type=_folder,
         default=argparse.SUPPRESS,
-        help="folder to write to (default: out/digits or out/mnist)",
+        help="folder to write to (default: out/digits or out/mnist, with -compared behind it for "
+        "a comparison)",
     )
     reproduce.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of all draws")
     reproduce.add_argument(
@@ -95,7 +97,25 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="use trained networks and SVM in the folder again, if data, seed and settings match",
     )
+    reproduce.add_argument(
+        "--compare",
+        action="store_true",
+        help="run the experiments of the five student reports instead, here and in Keras; what is "
+        "finished is kept, so a second call goes on",
+    )
+    reproduce.add_argument(
+        "--only",
+        metavar="PARTS",
+        type=_names,
+        default=argparse.SUPPRESS,
+        help="parts of the comparison, with commas: gradients, xor, autoencoder, latent "
+        "(default: all)",
+    )
     return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _whole_number(text: str) -> int:
@@ -135,6 +155,10 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     # Imported late: --help and wrong arguments answer at once.
     from skscratch.experiments.reproduce import reproduce
 
+    if arguments.compare:
+        return _compare(arguments)
+    if hasattr(arguments, "only"):
+        raise ValueError("--only needs --compare.")
     images = _images(arguments)
     with _progress() as progress:
         progress.note(f"{len(images.X_train):,} + {len(images.X_test):,} images: {images.name}")
@@ -146,6 +170,36 @@ def _reproduce(arguments: argparse.Namespace) -> int:
             reuse=arguments.reuse,
             progress=progress,
         )
+    return _say_where(result)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    # TensorFlow tells of its own set-up unless it is asked not to, and it reads this at its import.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from skscratch.experiments.compare import check_parts, compare
+    from skscratch.experiments.contest import import_keras
+
+    only = getattr(arguments, "only", None)
+    if only is not None:
+        check_parts(only)
+    # Before anything is read or made: what is missing is better said at once.
+    import_keras()
+    images = _images(arguments)
+    with _progress() as progress:
+        progress.note(f"{len(images.X_train):,} + {len(images.X_test):,} images: {images.name}")
+        result = compare(
+            images,
+            getattr(arguments, "out", Path("out") / f"{arguments.data}-compared"),
+            only=only,
+            seed=arguments.seed,
+            n_jobs=getattr(arguments, "n_jobs", None),
+            progress=progress,
+        )
+    return _say_where(result)
+
+
+def _say_where(result: Reproduction) -> int:
+    print(f"For a browser: {result.html}")
     print(f"Report: {result.report}")
     return 0
 

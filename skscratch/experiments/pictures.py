@@ -71,7 +71,19 @@ def all_pictures(
     return drawings
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """Return an empty figure.
+
+    Parameters
+    ----------
+    width, height : float
+        Its size in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
+    """
     return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
 
 
@@ -88,7 +100,7 @@ def xor_loss(result: XorResult) -> Figure:
     matplotlib.figure.Figure
         The picture.
     """
-    figure = _figure(6, 4)
+    figure = blank(6, 4)
     ax = figure.subplots()
     LossCurveDisplay(result.loss_curve).plot(ax, log_scale=True)
     ax.set(title="Exclusive or: training loss", ylabel="mean squared error")
@@ -108,7 +120,7 @@ def xor_boundary(result: XorResult) -> Figure:
     matplotlib.figure.Figure
         The picture.
     """
-    figure = _figure(5.6, 4.6)
+    figure = blank(5.6, 4.6)
     ax = figure.subplots()
     side, ticks = np.linspace(-0.5, 1.5, 201), np.linspace(-0.5, 1.5, 5)
     plane = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
@@ -148,7 +160,7 @@ def autoencoder_loss(result: AutoencoderResult, name: str = "Autoencoder") -> Fi
     matplotlib.figure.Figure
         The picture.
     """
-    figure = _figure(6, 4)
+    figure = blank(6, 4)
     ax = figure.subplots()
     LossCurveDisplay.from_estimator(result.encoder, ax=ax, log_scale=True)
     loss = str(result.encoder.loss).replace("_", " ")
@@ -172,7 +184,7 @@ def reconstructions(result: AutoencoderResult, images: Images) -> Figure:
         The picture.
     """
     _, first = np.unique(images.y_test, return_index=True)
-    figure = _figure(max(4.0, 0.8 * len(first) + 1.2), 2.3)
+    figure = blank(max(4.0, 0.8 * len(first) + 1.2), 2.3)
     ax = figure.subplots()
     ReconstructionDisplay.from_estimator(
         result.encoder,
@@ -205,7 +217,7 @@ def latent_space(result: AutoencoderResult, images: Images, n_images: int) -> Fi
     matplotlib.figure.Figure
         The picture.
     """
-    figure = _figure(7, 5.5)
+    figure = blank(7, 5.5)
     ax = figure.subplots()
     X, y = images.X_test[:n_images], images.y_test[:n_images]
     LatentSpaceDisplay.from_estimator(result.encoder, X, y, ax=ax)
@@ -228,19 +240,36 @@ def confusion(result: LatentResult, images: Images) -> Figure:
     matplotlib.figure.Figure
         The picture.
     """
-    figure = _figure(6.2, 5.8)
+    labels = np.unique([images.y_test, result.predicted])
+    title = f"Linear SVM on latent features: {len(images.y_test):,} test images"
+    return draw_confusion(result.confusion, labels, title)
+
+
+def draw_confusion(matrix: Array, labels: Array, title: str) -> Figure:
+    """Draw a confusion matrix.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n_classes, n_classes)
+        Images by true and predicted class.
+    labels : ndarray of shape (n_classes,)
+        The classes.
+    title : str
+        What stands above.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture.
+    """
+    figure = blank(6.2, 5.8)
     ax = figure.subplots()
-    display = ConfusionMatrixDisplay.from_predictions(
-        images.y_test, result.predicted, ax=ax, cmap="Blues", colorbar=False
-    )
+    display = ConfusionMatrixDisplay(matrix, display_labels=labels)
+    display.plot(ax=ax, cmap="Blues", colorbar=False)
     # Right answers are so many more that on a linear scale all mistakes would look white.
     display.im_.set_norm("symlog")
     _recolour(display)
-    ax.set(
-        title=f"Linear SVM on latent features: {len(images.y_test):,} test images",
-        xlabel="predicted class",
-        ylabel="true class",
-    )
+    ax.set(title=title, xlabel="predicted class", ylabel="true class")
     return figure
 
 
@@ -271,7 +300,7 @@ def predictions(result: LatentResult, images: Images) -> Figure:
     n = GALLERY_COLUMNS * GALLERY_ROWS
     right = np.flatnonzero(result.predicted == images.y_test)[:n]
     wrong = hardest_mistakes(result, images, n)
-    figure = _figure(GALLERY_COLUMNS * 1.05, 2 * GALLERY_ROWS * 1.35 + 0.8)
+    figure = blank(GALLERY_COLUMNS * 1.05, 2 * GALLERY_ROWS * 1.35 + 0.8)
     upper, lower = np.asarray(figure.subfigures(2, 1, hspace=0.04))
     _gallery(upper, "Right predictions", right, result, images, RIGHT)
     _gallery(lower, "Mistakes, the most confident first", wrong, result, images, WRONG)

@@ -1,7 +1,4 @@
-"""From results to figures in JSON, and from JSON to a page that a person can read.
-
-The page is rendered from the JSON alone, so that no figure in it can come from elsewhere.
-"""
+"""From results to figures in JSON, of which alone the page of a run is rendered."""
 
 from __future__ import annotations
 
@@ -13,17 +10,17 @@ from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from skscratch import __version__
 from skscratch.datasets import Images
 from skscratch.experiments.autoencoder import AutoencoderResult
 from skscratch.experiments.gradients import TOLERANCE, GradientCheck, GradientsResult
 from skscratch.experiments.latent import LatentResult
+from skscratch.experiments.page import render_markdown
 from skscratch.experiments.search import SearchResult
 from skscratch.experiments.settings import Settings
 from skscratch.experiments.xor import LEARNING_RATE, MAX_EPOCHS, TARGET_LOSS, XorResult
 
+TEMPLATE = "report.md.jinja"
 PACKAGES = ("numpy", "scipy", "scikit-learn", "matplotlib")
 
 
@@ -45,35 +42,7 @@ def render_report(metrics: dict[str, Any]) -> str:
     jinja2.UndefinedError
         If a figure is missing.
     """
-    environment = Environment(
-        loader=PackageLoader("skscratch.experiments"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        # Markdown, not HTML: there is nothing to escape.
-        autoescape=False,
-    )
-    filters = {
-        "count": "{:,}".format,
-        "error": "{:.5f}".format,
-        "percent": lambda share: f"{100 * share:.2f} %",
-        "scientific": "{:.2e}".format,
-        "seconds": _seconds,
-        "two": "{:.2f}".format,
-        "three": "{:.3f}".format,
-    }
-    environment.filters.update(filters)
-    return environment.get_template("report.md.jinja").render(metrics)
-
-
-def _seconds(seconds: float) -> str:
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"
+    return render_markdown(TEMPLATE, metrics)
 
 
 def environment_facts() -> dict[str, Any]:

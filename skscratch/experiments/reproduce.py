@@ -13,12 +13,21 @@ from typing import Any
 from skscratch import persistence
 from skscratch.core import Network
 from skscratch.datasets import Images
-from skscratch.experiments import autoencoder, gradients, latent, pictures, report, search, xor
+from skscratch.experiments import (
+    autoencoder,
+    gradients,
+    latent,
+    page,
+    pictures,
+    report,
+    search,
+    xor,
+)
 from skscratch.experiments.progress import EpochReporter, Progress
 from skscratch.experiments.settings import Settings, settings_for
 from skscratch.experiments.store import Store, fingerprint
 
-REPORT, METRICS = "report.md", "metrics.json"
+METRICS = "metrics.json"
 XOR, ENCODER, FAITHFUL, SVM = "xor.npz", "autoencoder.npz", "faithful.npz", "svm.npz"
 
 
@@ -32,7 +41,12 @@ class Reproduction:
     @property
     def report(self) -> Path:
         """The page to read."""
-        return self.folder / REPORT
+        return self.folder / page.REPORT
+
+    @property
+    def html(self) -> Path:
+        """The same page as one file for a browser."""
+        return self.folder / page.PAGE
 
 
 def reproduce(
@@ -315,6 +329,5 @@ class _Run:
     def write(self, metrics: dict[str, Any]) -> Reproduction:
         text = json.dumps(metrics, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         (self.folder / METRICS).write_text(text, encoding="utf-8")
-        page = report.render_report(json.loads(text))
-        (self.folder / REPORT).write_text(page, encoding="utf-8")
+        page.write_pages(self.folder, report.TEMPLATE, json.loads(text))
         return Reproduction(self.folder, metrics)

@@ -17,6 +17,7 @@ import numpy as np
 
 from skscratch import __version__
 from skscratch.datasets import Images
+from skscratch.experiments.plan import Plan
 from skscratch.experiments.settings import Settings
 
 LEDGER = "trained.json"
@@ -24,14 +25,14 @@ LEDGER = "trained.json"
 Model = TypeVar("Model")
 
 
-def fingerprint(images: Images, settings: Settings, seed: int) -> str:
+def fingerprint(images: Images, settings: Settings | Plan, seed: int) -> str:
     """Return a checksum of everything that decides what the trained models are.
 
     Parameters
     ----------
     images : Images
         The data, pixels and labels included.
-    settings : Settings
+    settings : Settings or Plan
         The choices of the run.
     seed : int
         The seed.
@@ -130,8 +131,25 @@ class Store:
         path = self.folder / name
         write(path)
         self.models[name] = {"sha256": _checksum(path), "facts": facts}
+        self._write()
+
+    def forget(self, name: str) -> None:
+        """Let a model be trained again.
+
+        Parameters
+        ----------
+        name : str
+            Name of the file.
+        """
+        if self.models.pop(name, None) is not None:
+            self._write()
+
+    def _write(self) -> None:
         ledger = {"fingerprint": self.mark, "models": self.models}
-        (self.folder / LEDGER).write_text(json.dumps(ledger, indent=1) + "\n", encoding="utf-8")
+        # A run may be killed at any moment: the old ledger stays until the new one is complete.
+        fresh = self.folder / f"{LEDGER}.new"
+        fresh.write_text(json.dumps(ledger, indent=1) + "\n", encoding="utf-8")
+        fresh.replace(self.folder / LEDGER)
 
 
 def _checksum(path: Path) -> str:

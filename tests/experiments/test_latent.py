@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC, LinearSVC
 
 from skscratch import AutoencoderTransformer
 from skscratch.experiments import run_latent
-from skscratch.experiments.latent import hardest_mistakes
+from skscratch.experiments.latent import NYSTROEM, RBF, hardest_mistakes
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,22 @@ def test_a_trained_svm_is_not_trained_again(result, images, encoder, monkeypatch
 def test_a_classifier_that_has_not_converged_is_told(images, encoder):
     result = run_latent(images, encoder, svm={"max_iter": 1}, rbf={"max_iter": 1}, n_rbf=200)
     assert [score.converged for score in result.scores] == [False, True, False]
+
+
+def test_any_transformer_will_do_and_a_kernel_may_be_approximated(images):
+    pca = PCA(6).fit(images.X_train)
+    result = run_latent(
+        images,
+        FunctionTransformer(pca.transform),
+        svm={"C": 1.0},
+        rbf={"C": 10.0},
+        n_rbf=200,
+        nystroem={"n_components": 60},
+        liblinear=False,
+    )
+    assert [score.name for score in result.scores] == ["LinearSVM", RBF, NYSTROEM]
+    linear, _, approximate = (score.test_accuracy for score in result.scores)
+    assert approximate > linear
 
 
 def test_the_hardest_mistakes_come_first(result, images):

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from skscratch import AutoencoderTransformer, LinearSVM, persistence
 from skscratch.core import Network
-from skscratch.experiments import latent, pictures, reproduce, settings_for, xor
+from skscratch.experiments import latent, page, pictures, reproduce, settings_for, xor
 from skscratch.experiments.progress import Progress
 from skscratch.experiments.settings import DIGITS, MNIST
 
@@ -48,6 +48,7 @@ def figures(metrics):
 def no_pictures(monkeypatch):
     """Pictures take longer than all else; where a test does not look at them, none are drawn."""
     monkeypatch.setattr(pictures, "all_pictures", lambda *results: {})
+    monkeypatch.setattr(page, "_embed_pictures", lambda tokens, folder: None)
 
 
 class Notes(Progress):
@@ -60,7 +61,7 @@ class Notes(Progress):
 
 def test_all_files_are_written(run):
     names = {path.name for path in run.folder.iterdir()}
-    assert names == {"report.md", "metrics.json", "trained.json", *PICTURES, *MODELS}
+    assert names == {"report.md", "report.html", "metrics.json", "trained.json", *PICTURES, *MODELS}
     assert run.report.name == "report.md"
 
 
@@ -90,6 +91,13 @@ def test_every_picture_is_shown_in_the_report_and_has_something_on_it(run):
         pixels = imread(run.folder / name)
         assert min(pixels.shape[:2]) > 200
         assert pixels.std() > 0.02, name
+
+
+def test_the_page_for_a_browser_has_all_pictures_inside(run):
+    text = run.html.read_text()
+    assert text.count('src="data:image/png;base64,') == len(PICTURES)
+    assert text.count("<img ") == len(PICTURES)
+    assert "<title>Experiments on digits</title>" in text
 
 
 def test_the_weights_are_those_of_the_figures(run, images):

@@ -33,6 +33,15 @@ def test_a_model_comes_back_with_its_facts(folder, notes):
     assert notes == []
 
 
+def test_a_forgotten_model_does_not_come_back(folder, notes):
+    store = reopen(folder, notes)
+    store.forget("svm.npz")
+    store.forget("never.npz")
+    for known in (store, reopen(folder, notes)):
+        assert known.get("svm.npz", load) is None
+    assert not (folder / f"{LEDGER}.new").exists()
+
+
 def test_nothing_comes_back_unless_asked_for(folder, notes):
     assert reopen(folder, notes, reuse=False).get("svm.npz", load) is None
     assert notes == []

@@ -1,0 +1,448 @@
+"""Every experiment of the reports beside Keras, kept part by part, and a report of it.
+
+A part is one training, or the classifiers on one encoder. What is finished is kept in the folder,
+so a comparison that was stopped goes on where it stopped, and one that is complete only writes its
+report again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from sklearn.preprocessing import FunctionTransformer
+
+from skscratch import AutoencoderTransformer
+from skscratch.core import Corruption, Network
+from skscratch.datasets import Images, subsample
+from skscratch.experiments import compared_pictures, contest, gradients, latent, page, report
+from skscratch.experiments.listings import LISTINGS, count_lines
+from skscratch.experiments.plan import PARTS, Plan, Training, plan_for
+from skscratch.experiments.progress import EpochReporter, Progress, Stage
+from skscratch.experiments.published import PUBLISHED
+from skscratch.experiments.reproduce import METRICS, Reproduction, check_seed, make_folder
+from skscratch.experiments.store import LEDGER, Store, fingerprint
+from skscratch.experiments.xor import make_network
+
+KEPT = "parts"
+SIZES = ("small", "full")
+SIDES = ("ours", "keras", "best")
+SEPARABLE = "separable"
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A trained autoencoder: its network, the layers of its encoder, and its figures."""
+
+    network: Network = field(repr=False)
+    n_layers: int
+    figures: Figures = field(repr=False)
+
+    @property
+    def transformer(self) -> FunctionTransformer:
+        """The encoder as a step of a pipeline."""
+        return FunctionTransformer(self.network.part(0, self.n_layers))
+
+
+def compare(
+    images: Images,
+    out: str | os.PathLike[str],
+    *,
+    only: Iterable[str] | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    plan: Plan | None = None,
+    progress: Progress | None = None,
+) -> Reproduction:
+    """Run the reports' experiments here and in Keras, and write a report to a folder.
+
+    Parameters
+    ----------
+    images : Images
+        Training and test images.
+    out : str or path-like
+        The folder; it is made if need be. Parts that are finished there are not run again, if they
+        were run with the same data, plan and seed.
+    only : iterable of {'gradients', 'xor', 'autoencoder', 'latent'} or None, default=None
+        Parts to run and to report; None is all of them. 'latent' trains the autoencoders that it
+        needs.
+    seed : int, default=0
+        Seed of everything that is drawn.
+    n_jobs : int or None, default=None
+        Threads here; None takes all cores, as TensorFlow does.
+    plan : Plan or None, default=None
+        The choices of the run; None takes those that belong to the name of the images.
+    progress : Progress or None, default=None
+        Whom to tell how far the run has come; None tells nobody.
+
+    Returns
+    -------
+    Reproduction
+        The folder and the figures.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If TensorFlow is not installed.
+    NotADirectoryError
+        If `out` is a file.
+    ValueError
+        If `seed` is negative, or a part is unknown.
+    """
+    parts = check_parts(PARTS if only is None else only)
+    contest.import_keras()
+    run = _Comparison(
+        images,
+        make_folder(out),
+        parts,
+        check_seed(seed),
+        n_jobs,
+        plan or plan_for(images.name),
+        progress or Progress(),
+    )
+    return run.all()
+
+
+def check_parts(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the parts of a comparison in their order.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of parts.
+
+    Returns
+    -------
+    tuple of str
+        The same, each once.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown, or there is none.
+    """
+    chosen = list(names)
+    unknown = [name for name in chosen if name not in PARTS]
+    if unknown or not chosen:
+        said = f"Unknown: {', '.join(map(repr, unknown))}." if unknown else "None was named."
+        raise ValueError(f"The parts of a comparison are {', '.join(PARTS)}. {said}")
+    return tuple(part for part in PARTS if part in chosen)
+
+
+class _Comparison:
+    """One comparison: each method is one kind of part and returns its figures."""
+
+    def __init__(
+        self,
+        images: Images,
+        folder: Path,
+        parts: tuple[str, ...],
+        seed: int,
+        n_jobs: int | None,
+        plan: Plan,
+        progress: Progress,
+    ) -> None:
+        self.folder, self.parts, self.seed, self.n_jobs = folder, parts, seed, n_jobs
+        self.plan, self.progress = plan, progress
+        n_train, n_test = map(min, plan.small, (len(images.X_train), len(images.X_test)))
+        self.images = {"small": subsample(images, n_train, n_test, seed=seed), "full": images}
+        kept = make_folder(folder / KEPT)
+        self.store = Store(
+            kept,
+            fingerprint(images, plan, seed),
+            reuse=(kept / LEDGER).exists(),
+            note=progress.note,
+        )
+        self.walls: dict[str, float] = {}
+        self.encoders: dict[tuple[str, str], Encoder] = {}
+
+    def all(self) -> Reproduction:
+        metrics: Figures = {
+            "data": report.data_facts(self.images["full"]),
+            "small": report.data_facts(self.images["small"]),
+            "seed": self.seed,
+            "parts": list(self.parts),
+            "environment": environment_facts(),
+        }
+        run = {
+            "gradients": self.check_gradients,
+            "xor": self.solve_xor,
+            "autoencoder": self.train_autoencoders,
+            "latent": self.classify_all,
+        }
+        for part in self.parts:
+            metrics[part] = run[part]()
+        metrics["listings"] = listing_facts()
+        metrics["rows"] = [row.beside(metrics) for row in PUBLISHED if row.part in self.parts]
+        metrics["total_seconds"] = sum(self.walls.values())
+        self.draw(metrics)
+        return self.write(metrics)
+
+    # Parts, each kept when it is finished.
+
+    def keep(
+        self, name: str, title: str, total: int | None, compute: Callable[[Stage], Figures]
+    ) -> Figures:
+        """Return the figures of a part, computed now unless they are kept."""
+        known = self.store.get(f"{name}.json", _read_json)
+        if known is None:
+            started = time.perf_counter()
+            with self.progress.stage(title, total) as step:
+                figures = compute(step)
+            kept = {"figures": figures, "wall": time.perf_counter() - started}
+            text = json.dumps(kept, indent=1, allow_nan=False)
+            self.store.put(f"{name}.json", lambda path: _write(path, text), {})
+            # Kept figures and fresh ones have been through JSON alike.
+            known = json.loads(text), {}
+        else:
+            self.progress.note(f"{title}: finished earlier")
+        self.walls[name] = known[0]["wall"]
+        figures = known[0]["figures"]
+        assert isinstance(figures, dict)
+        return figures
+
+    def check_gradients(self) -> Figures:
+        def compute(step: Stage) -> Figures:
+            pairs = self.plan.pairs
+            result = gradients.check_gradients(
+                seed=self.seed, pairs=pairs, on_check=lambda check: step()
+            )
+            difference = gradients.largest_difference(self.seed)
+            facts = report.gradient_facts(result)
+            return {"pairs": pairs, "largest_difference": difference, **facts}
+
+        return self.keep("gradients", "Gradient check", None, compute)
+
+    def solve_xor(self) -> Figures:
+        rate, fast = self.plan.xor_rates
+        epochs, n_plain = self.plan.xor_epochs, self.plan.n_plain
+
+        def compute(step: Stage) -> Figures:
+            figures: Figures = {"rates": [rate, fast], "n_plain": n_plain, "curves": {}}
+            sides = (("ours", "ours", rate), ("keras", "keras", rate), ("best", "ours", fast))
+            for name, side, lr in sides:
+                run = contest.run_xor_on(side, make_network(self.seed), lr, epochs)
+                figures[name] = [
+                    {**asdict(reading), "largest_error": reading.largest_error}
+                    for reading in run.readings
+                ]
+                figures["stride"], figures["curves"][name] = run.stride, list(run.curve)
+                step(f"{name}: loss {run.readings[-1].loss:.2e}")
+            figures["plain_seconds"] = contest.plain_keras_epoch(
+                make_network(self.seed), rate, n_plain
+            )
+            step(f"plain fit in Keras: {1e3 * figures['plain_seconds']:.1f} ms an epoch")
+            return figures
+
+        return self.keep("xor", "Exclusive or", 4, compute)
+
+    def train_autoencoders(self) -> Figures:
+        return {
+            f"{shape}_{size}": {
+                **asdict(training),
+                "widths": self.widths(training),
+                "n_train": len(self.images[size].X_train),
+                "n_test": len(self.images[size].X_test),
+                **{side: self.encoder(f"{shape}_{size}", side).figures for side in SIDES},
+            }
+            for shape, training in self.plan.shapes.items()
+            for size in SIZES
+        } | {SEPARABLE: {"best": self.encoder(SEPARABLE, "best").figures}}
+
+    def widths(self, training: Training) -> list[int]:
+        sizes = [self.images["full"].X_train.shape[1], *training.hidden_layer_sizes]
+        return [*sizes, training.n_components, *sizes[::-1]]
+
+    def encoder(self, run: str, side: str) -> Encoder:
+        """Return the autoencoder of a run and a side, trained at its first use."""
+        if (run, side) not in self.encoders:
+            self.encoders[run, side] = self.train_or_read(run, side)
+        return self.encoders[run, side]
+
+    def train_or_read(self, run: str, side: str) -> Encoder:
+        name, title = f"{run}_{side}", f"Autoencoder {run.replace('_', ', ')}: {side}"
+        known = self.store.get(f"{name}.npz", Network.load)
+        if known is None:
+            # Figures without their network are of no use: both are made again.
+            self.store.forget(f"{name}.json")
+        trained: list[tuple[Network, int]] = [] if known is None else [(known[0], known[1]["n"])]
+
+        def compute(step: Stage) -> Figures:
+            train = self.train_best if side == "best" else self.train_alike
+            network, n_layers, figures = train(run, side, step)
+            self.store.put(f"{name}.npz", network.save, {"n": n_layers})
+            trained.append((network, n_layers))
+            return figures
+
+        figures = self.keep(name, title, self.n_epochs(run, side), compute)
+        return Encoder(*trained[-1], figures)
+
+    def n_epochs(self, run: str, side: str) -> int:
+        if side == "best":
+            return int(self.recipe(run)["max_iter"])
+        return self.plan.shapes[run.partition("_")[0]].marks[-1]
+
+    def recipe(self, run: str) -> Mapping[str, Any]:
+        return self.plan.separable if run == SEPARABLE else self.plan.best[run]
+
+    def data_of(self, run: str) -> Images:
+        return self.images["small" if run.endswith("_small") else "full"]
+
+    def train_alike(self, run: str, side: str, step: Stage) -> tuple[Network, int, Figures]:
+        """Train as the reports did, here or in Keras."""
+        training, images = self.plan.shapes[run.partition("_")[0]], self.data_of(run)
+        result = contest.run_training(
+            side, training, images, seed=self.seed, n_jobs=self.n_jobs, on_epoch=step
+        )
+        figures = {
+            "marks": [asdict(mark) for mark in result.marks],
+            "losses": list(result.losses),
+            "seconds": list(result.seconds),
+        }
+        return result.network, result.n_encoder, figures
+
+    def train_best(self, run: str, side: str, step: Stage) -> tuple[Network, int, Figures]:
+        """Train by the best recipe that is known, here only."""
+        images, recipe = self.data_of(run), self.recipe(run)
+        encoder = AutoencoderTransformer(**recipe, random_state=self.seed, n_jobs=self.n_jobs)
+        encoder.set_callbacks(EpochReporter(step))
+        started = time.perf_counter()
+        encoder.fit(images.X_train)
+        seconds = time.perf_counter() - started
+        network, n_layers = without_noise(encoder)
+        mark = contest.read_errors(network, images, encoder.n_iter_, seconds)
+        widths = [W.shape[0] for W in encoder.coefs_] + [encoder.n_features_in_]
+        facts = {name: _told(value) for name, value in recipe.items() if name not in SHAPE}
+        return network, n_layers, {"marks": [asdict(mark)], "recipe": facts, "widths": widths}
+
+    def classify_all(self) -> Figures:
+        shapes = list(self.plan.shapes)
+        runs = [f"{shapes[0]}_small", *(f"{shape}_full" for shape in shapes)]
+        pairs = [(run, side) for run in runs for side in SIDES] + [(SEPARABLE, "best")]
+        return {f"{run}_{side}": self.classify(run, side) for run, side in pairs}
+
+    def classify(self, run: str, side: str) -> Figures:
+        encoder, plan = self.encoder(run, side), self.plan
+
+        def compute(step: Stage) -> Figures:
+            # Keras' features are classified for the table only: by the two that the reports have.
+            elsewhere = side == "keras"
+            result = latent.run_latent(
+                self.data_of(run),
+                encoder.transformer,
+                svm=plan.svm,
+                rbf=plan.rbf,
+                nystroem=None if elsewhere else plan.nystroem,
+                n_rbf=plan.n_rbf,
+                seed=self.seed,
+                liblinear=not elsewhere,
+                on_classifier=step,
+            )
+            facts = report.latent_facts(result)
+            accuracies = {score["name"]: score["test_accuracy"] for score in facts["scores"]}
+            return {"run": run, "side": side, "test_accuracy": accuracies, **facts}
+
+        title = f"Classifiers on {run.replace('_', ', ')}: {side}"
+        return self.keep(f"latent_{run}_{side}", title, 2 if side == "keras" else 4, compute)
+
+    # What a reader gets.
+
+    def draw(self, metrics: Figures) -> None:
+        networks = {}
+        if "autoencoder" in metrics:
+            wide = list(self.plan.shapes)[-1]
+            networks = {side: self.encoder(f"{wide}_full", side).network for side in SIDES}
+        drawings = compared_pictures.all_pictures(metrics, self.images["full"], networks)
+        with self.progress.stage("Pictures", len(drawings)) as step:
+            for name, picture in drawings.items():
+                picture().savefig(self.folder / name)
+                step()
+
+    def write(self, metrics: Figures) -> Reproduction:
+        text = json.dumps(metrics, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        (self.folder / METRICS).write_text(text, encoding="utf-8")
+        page.write_pages(self.folder, "comparison.md.jinja", json.loads(text))
+        return Reproduction(self.folder, metrics)
+
+
+# Parameters of an autoencoder that its widths tell.
+SHAPE = ("n_components", "hidden_layer_sizes")
+
+
+def without_noise(encoder: AutoencoderTransformer) -> tuple[Network, int]:
+    """Return a fitted autoencoder as a network that can be kept, and its encoder's layers.
+
+    Parameters
+    ----------
+    encoder : AutoencoderTransformer
+        The fitted autoencoder.
+
+    Returns
+    -------
+    network : skscratch.core.Network
+        The same without noise of one's own, from images to reconstructions.
+    n_layers : int
+        How many of its layers are the encoder.
+    """
+    halves = [
+        [layer for layer in half.layers if not isinstance(layer, Corruption)]
+        for half in (encoder.encoder_, encoder.decoder_)
+    ]
+    layers = [*halves[0], *halves[1]]
+    network = Network(layers, encoder.n_features_in_, encoder.network_.dtype, rng=None)
+    network.params[:] = encoder.network_.params
+    return network, len(halves[0])
+
+
+def environment_facts() -> Figures:
+    """Describe the machine and the packages, TensorFlow and Keras included.
+
+    Returns
+    -------
+    dict
+        Versions, platform and number of processors.
+    """
+    facts = report.environment_facts()
+    # The distribution of TensorFlow has several names, its module has one.
+    tensorflow, keras = (import_module(name) for name in ("tensorflow", "keras"))
+    facts["packages"] |= {"tensorflow": tensorflow.__version__, "keras": keras.__version__}
+    return facts
+
+
+def listing_facts() -> list[Figures]:
+    """Return the listings, and how many lines each has.
+
+    Returns
+    -------
+    list of dict
+        For JSON.
+    """
+    return [
+        {
+            **asdict(listing),
+            "n_ours": count_lines(listing.ours),
+            "n_keras": count_lines(listing.keras),
+        }
+        for listing in LISTINGS
+    ]
+
+
+def _told(value: Any) -> Any:
+    """Return what JSON can say of a parameter."""
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text + "\n", encoding="utf-8")
