@@ -1,16 +1,24 @@
+import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_digits,
+    load_iris,
+    load_wine,
+)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from skscratch import LinearSVM
+from skscratch.estimators.linear_svm import _AveragedSGD
 
 LOADERS = [load_iris, load_breast_cancer, load_wine, load_digits]
 
@@ -98,11 +106,12 @@ def test_float32_stays_float32_and_near():
     assert single.decision_function(X.astype(np.float32)).dtype == np.float32
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("solver", ["newton-cg", "sgd"])
 def test_sparse_rows_give_the_result_of_dense_ones(solver):
     X, y = load_digits(return_X_y=True)
     X = X / 16
-    options = {"solver": solver, "random_state": 0, "tol": 1e-3}
+    options = {"solver": solver, "random_state": 0, "tol": 1e-3, "max_iter": 20}
     dense = LinearSVM(**options).fit(X, y)
     for form in (sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix):
         other = LinearSVM(**options).fit(form(X), y)
@@ -277,6 +286,7 @@ def test_odd_columns_and_rows():
         ({}, {"class_weight": {0: 3.0}}),
         ({}, {"fit_intercept": False}),
         ({}, {"intercept_scaling": 5.0}),
+        ({"solver": "sgd"}, {"solver": "sgd", "average": True}),
         ({"solver": "sgd"}, {"solver": "sgd", "tol": 0.5}),
         ({"solver": "sgd", "random_state": 0}, {"solver": "sgd", "random_state": 1}),
         ({"solver": "sgd"}, {"solver": "sgd", "max_iter": 3}),
@@ -307,3 +317,102 @@ def test_class_weights_out_of_range():
     X, y = scaled(load_iris)
     with pytest.raises(ValueError, match="class_weight"):
         LinearSVM(class_weight={0: -1.0}).fit(X, y)
+
+
+def test_the_joint_machine_goes_on_only_with_as_many_weight_vectors():
+    X, y = scaled(load_breast_cancer)
+    model = LinearSVM(solver="sgd", random_state=0).partial_fit(X, y, classes=[0, 1])
+    model.set_params(fit_intercept=False)
+    with pytest.raises(ValueError, match="fit_intercept and multi_class must stay the same"):
+        model.partial_fit(X, y)
+    X, y = scaled(load_iris)
+    model = LinearSVM(random_state=0).fit(X[y < 2], y[y < 2])
+    model.classes_ = np.array([0, 1, 2])
+    with pytest.raises(ValueError, match="goes on from 1 weight vectors"):
+        model.partial_fit(X, y)
+
+
+def test_auto_is_newton_in_fit_and_sgd_in_pieces():
+    X, y = scaled(load_iris)
+    auto, newton = LinearSVM().fit(X, y), LinearSVM(solver="newton-cg").fit(X, y)
+    np.testing.assert_array_equal(auto.coef_, newton.coef_)
+    pieces = LinearSVM(random_state=0).partial_fit(X, y, classes=[0, 1, 2])
+    sgd = LinearSVM(solver="sgd", random_state=0).partial_fit(X, y, classes=[0, 1, 2])
+    np.testing.assert_array_equal(pieces.coef_, sgd.coef_)
+
+
+@pytest.mark.parametrize("solver", ["newton-cg", "sgd"])
+def test_the_number_of_threads_changes_no_bit(solver):
+    X, y = scaled(load_digits)
+    one, two = (
+        LinearSVM(solver=solver, n_jobs=n_jobs, random_state=0, tol=0.1).fit(X, y)
+        for n_jobs in (1, 2)
+    )
+    np.testing.assert_array_equal(one.coef_, two.coef_)
+
+
+def test_many_threads_at_once_give_the_results_of_one():
+    X, y = scaled(load_digits)
+    settings = [{"C": C, "loss": loss} for C in (0.01, 0.1) for loss in ("hinge", "squared_hinge")]
+    alone = [LinearSVM(**options).fit(X, y) for options in settings]
+
+    def work(options):
+        model = LinearSVM(**options).fit(X, y)
+        return model.coef_, model.decision_function(X)
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(work, settings))
+    for model, (coef, scores) in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(coef, model.coef_)
+        np.testing.assert_array_equal(scores, model.decision_function(X))
+
+
+def test_the_mean_of_the_steps_rests_where_they_swing():
+    optimizer = _AveragedSGD()
+    w, velocity, mean, scratch = np.ones(3), np.zeros(3), np.zeros(3), np.empty(3)
+    rate = np.array([1.0, 1.0, 0.5])
+    for t in range(1, 101):
+        optimizer.update(w, 2 * w, (velocity, mean, rate), scratch, 1.0, t)
+    np.testing.assert_allclose(mean, 0, atol=0.03)
+    # Half of the rate takes the last one to the middle at once.
+    np.testing.assert_array_equal(w, [1, 1, 0])
+
+
+def test_a_problem_of_little_weight_learns_as_fast_as_the_others():
+    X, y = scaled(load_iris)
+    weights = {0: 100.0}
+    options = {"loss": "squared_hinge", "C": 0.1, "class_weight": weights, "random_state": 0}
+    best = LinearSVM(**options).fit(X, y)
+    near = LinearSVM(**options, solver="sgd", tol=1e-6).fit(X, y)
+    # The second problem has a hundredth of the first one's weight.
+    light = LinearSVM(C=0.1, random_state=0).fit(X, y)
+    np.testing.assert_allclose(best.coef_[1], light.coef_[1], atol=1e-5)
+    distance = np.linalg.norm(near.coef_[1] - light.coef_[1])
+    assert distance < 0.25 * np.linalg.norm(light.coef_[1])
+
+
+@pytest.mark.parametrize("huge", [1e300, -1e300])
+def test_one_huge_value_is_refused_with_what_to_do(huge):
+    X, y = scaled(load_iris)
+    X[3, 2] = huge
+    for options in ({}, {"loss": "hinge"}, {"multi_class": "crammer_singer"}):
+        with pytest.raises(ValueError, match="too large for float64. Scale the columns"):
+            LinearSVM(**options).fit(X, y)
+
+
+def test_a_column_of_nan_is_refused():
+    X, y = scaled(load_iris)
+    X[:, 2] = np.nan
+    with pytest.raises(ValueError, match="contains NaN"):
+        LinearSVM().fit(X, y)
+
+
+def test_single_precision_is_never_copied_into_double():
+    X = np.random.default_rng(0).normal(size=(20_000, 100)).astype(np.float32)
+    y = (X[:, 0] > 0).astype(int)
+    LinearSVM().fit(X[:100], y[:100])
+    tracemalloc.start()
+    LinearSVM(C=0.01, n_jobs=1).fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * X.nbytes
