@@ -283,7 +283,8 @@ class KLPenalty(_Penalty, name="kl_penalty"):
         _, a = self._activity(f)
         inside = (a > MEAN_FLOOR) & (a < 1 - MEAN_FLOOR)
         a = np.where(inside, a, 0.5)
-        of_unit = self.strength * inside * ((1 - self.target) / (1 - a) - self.target / a)
+        of_unit = self.strength * ((1 - self.target) / (1 - a) - self.target / a)
+        of_unit[~inside] = 0
         (slope,) = f.scratch
         np.multiply(f.scale, of_unit, out=slope)
         return slope
