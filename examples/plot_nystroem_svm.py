@@ -1,6 +1,6 @@
 """
 ==================================================
-An RBF machine's accuracy from a linear one, sooner
+Can a linear machine match an RBF machine, sooner?
 ==================================================
 
 A support vector machine with an RBF kernel compares every row with its support vectors, so that its
