@@ -66,7 +66,7 @@ class Plan:
         Epochs after which the exclusive or is read.
     xor_rates : tuple of (float, float), default=(0.5, 4.0)
         Its learning rates: as in the reports, and at our best.
-    n_plain : int, default=500
+    n_plain : int, default=100
         Epochs of the exclusive or for timing a plain ``fit`` in Keras.
     pairs : bool, default=True
         Whether the gradient check covers pairs of layers.
@@ -82,7 +82,7 @@ class Plan:
     n_rbf: int
     xor_epochs: tuple[int, ...] = (5_000, 8_000, 50_000)
     xor_rates: tuple[float, float] = (0.5, 4.0)
-    n_plain: int = 500
+    n_plain: int = 100
     pairs: bool = True
 
 

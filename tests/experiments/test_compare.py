@@ -1,4 +1,5 @@
 import dataclasses
+import importlib
 import json
 import math
 import re
@@ -10,7 +11,7 @@ import pytest
 
 from skscratch.core import Dense, Network, Sigmoid, Tanh
 from skscratch.datasets import load_digits, subsample
-from skscratch.experiments import compare, compared_pictures, contest, page, plan_for
+from skscratch.experiments import compare, compared_pictures, contest, page, plan_for, report
 from skscratch.experiments.compare import check_parts, without_noise
 from skscratch.experiments.contest import Here, make_autoencoder, run_training, run_xor_on
 from skscratch.experiments.latent import LIBLINEAR, NYSTROEM, RBF
@@ -20,6 +21,9 @@ from skscratch.experiments.progress import Progress
 from skscratch.experiments.published import PUBLISHED
 from skscratch.experiments.xor import make_network
 from skscratch.images import RandomWarp
+
+# `skscratch.experiments.compare` is the function; this is its module.
+compare_module = importlib.import_module("skscratch.experiments.compare")
 
 # Keras gives NumPy 2 an array that does not know the argument `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -56,11 +60,27 @@ class Notes(Progress):
         self.lines.append(text)
 
 
+def stand_in(patch):
+    """Let this library do Keras' part as well, so that a comparison needs no TensorFlow."""
+    run_training, run_xor_on = contest.run_training, contest.run_xor_on
+    patch.setattr(contest, "import_keras", lambda: None)
+    patch.setattr(contest, "run_training", lambda side, *a, **k: run_training("ours", *a, **k))
+    patch.setattr(contest, "run_xor_on", lambda side, *a: run_xor_on("ours", *a))
+    patch.setattr(contest, "plain_keras_epoch", lambda *args: 0.01)
+    patch.setattr(compare_module, "environment_facts", report.environment_facts)
+
+
+@pytest.fixture
+def keras_stand_in(monkeypatch):
+    stand_in(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def comparison(images, tmp_path_factory):
-    """One whole comparison; tests must leave its folder as it is."""
-    pytest.importorskip("tensorflow")
-    return compare(images, tmp_path_factory.mktemp("compared"), plan=TINY)
+    """One whole comparison, but for Keras; tests must leave its folder as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(patch)
+        return compare(images, tmp_path_factory.mktemp("compared"), plan=TINY)
 
 
 @pytest.fixture
@@ -142,7 +162,6 @@ def test_every_part_has_its_figures(comparison):
     assert names == {"LinearSVM", LIBLINEAR, RBF, NYSTROEM}
     assert np.sum(metrics["latent"]["deep_full_best"]["confusion"]) == 80
     assert len(metrics["rows"]) == len(PUBLISHED)
-    assert {"tensorflow", "keras"} < set(metrics["environment"]["packages"])
     assert math.isfinite(metrics["total_seconds"])
 
 
@@ -203,7 +222,7 @@ def test_both_pages_have_the_same_tables(comparison):
     assert Resources(comparison.html.read_text()).tags.count("tr") == len(rows)
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_pictures", "keras_stand_in")
 def test_finished_parts_are_not_run_again(comparison, images, tmp_path, monkeypatch):
     for path in comparison.folder.rglob("parts/*"):
         (tmp_path / "parts").mkdir(exist_ok=True)
@@ -228,8 +247,8 @@ def test_finished_parts_are_not_run_again(comparison, images, tmp_path, monkeypa
     assert deep["ours"]["losses"] == before["ours"]["losses"]
 
 
+@pytest.mark.usefixtures("no_pictures", "keras_stand_in")
 def test_a_stopped_comparison_goes_on(images, tmp_path, monkeypatch):
-    pytest.importorskip("tensorflow")
     run_training = contest.run_training
 
     def interrupted(side, *args, **kwargs):
@@ -252,6 +271,17 @@ def test_a_stopped_comparison_goes_on(images, tmp_path, monkeypatch):
     assert "some of the parts only: autoencoder." in text
     assert "\n## Exclusive or" not in text
     assert {row["part"] for row in result.metrics["rows"]} == {"autoencoder"}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_part_with_keras_itself(images, tmp_path):
+    pytest.importorskip("tensorflow")
+    result = compare(images, tmp_path, only=["xor"], plan=TINY)
+    ours, theirs = (result.metrics["xor"][side] for side in ("ours", "keras"))
+    assert [r["loss"] for r in theirs] == pytest.approx([r["loss"] for r in ours], rel=1e-6)
+    assert result.metrics["xor"]["plain_seconds"] > 0
+    assert {"tensorflow", "keras"} < set(result.metrics["environment"]["packages"])
+    assert "| tensorflow |" in result.report.read_text()
 
 
 # What is refused.
