@@ -1,0 +1,290 @@
+"""Training beside Keras, PyTorch and scikit-learn, in turn and at equal quality.
+
+    python -m benchmarks --mnist-dir DIR --out DIR [--workload NAME …] [--repetitions N] [--rows N]
+
+A workload that is finished is kept in the output folder and not run again with the same settings.
+In the end there are ``speed.md``, ``speed.json`` and ``speed.png``. `LinearSVM` has a command of
+its own, ``python -m benchmarks.linear_svm``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks import protocol
+from benchmarks.contestants import estimator
+from benchmarks.workloads import FLOORS, GROWTH, OURS, WORKLOADS, Workload
+
+TOLERANCE = 0.02
+FALSE_IF = (
+    "A claim is false if the same command, on a machine that does nothing else, gives a median "
+    "ratio below it."
+)
+
+
+def write_data(folder: Path, mnist: str | None, names: list[str]) -> None:
+    """Write the rows and labels that the workloads need, once."""
+    from sklearn.datasets import load_digits
+
+    from skscratch.datasets import load_mnist
+
+    def write(name: str, X: Any, y: Any) -> None:
+        np.savez(folder / f"{name}.npz", X=np.asarray(X, np.float32), y=y)
+
+    for name in names:
+        if (folder / f"{name}.npz").exists():
+            continue
+        if name == "xor":
+            write(name, [[0, 0], [0, 1], [1, 0], [1, 1]], np.array([0, 1, 1, 0]))
+        elif name == "digits":
+            X, y = load_digits(return_X_y=True)
+            write(name, X / 16, y)
+        else:
+            images = load_mnist(mnist)
+            write(name, images.X_train, images.y_train)
+
+
+def write_weights(folder: Path, name: str, task: dict[str, Any]) -> None:
+    """Write our initial weights, so that the others begin with them where they can."""
+    machine = estimator(task | {"rate": 1e-30}, ours=True).set_params(max_iter=1)
+    with np.load(folder / f"{task['data']}.npz") as arrays:
+        some = slice(None) if task["data"] == "xor" else slice(500)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            machine.fit(arrays["X"][some], arrays["y"][some])
+    weights = {f"W{i}": W for i, W in enumerate(machine.coefs_)}
+    biases = {f"b{i}": b for i, b in enumerate(machine.intercepts_)}
+    np.savez(folder / f"{name}-weights.npz", **weights, **biases)
+
+
+def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int) -> dict[str, Any]:
+    """Let all contestants take turns at one workload, and compare them with us."""
+    workload = WORKLOADS[name]
+    task = workload.task(name=name, folder=str(folder.resolve()), **settings)
+    if workload.widths:
+        write_weights(folder, name, task)
+    with ExitStack() as stack:
+        entered = [
+            stack.enter_context(protocol.Contestant.enter(task | {"contestant": who}))
+            for who in workload.contestants()
+        ]
+        missing = {c.name: c.facts["missing"] for c in entered if "missing" in c.facts}
+        present = [c for c in entered if c.name not in missing]
+        epochs = {c.name: min(workload.epochs_of(c.name), task["epochs"]) for c in present}
+        turns = protocol.take_turns(present, epochs, repetitions)
+        # Whoever trains for fewer epochs is compared with us after as many.
+        losses = {n: present[0].turn(n)["loss"] for n in set(epochs.values())}
+    return {
+        "missing": missing,
+        "contestants": {
+            c.name: c.facts
+            | {
+                "epoch_seconds": median(t["seconds"] for t in turns[c.name]) / epochs[c.name],
+                "loss": turns[c.name][-1]["loss"],
+                "peak_mib": max(t["peak_mib"] for t in turns[c.name]),
+            }
+            for c in present
+        },
+        "against": {
+            c.name: _compared(workload, c.name, turns, epochs, losses[epochs[c.name]])
+            for c in present[1:]
+        },
+        "turns": turns,
+        "epochs": epochs,
+    }
+
+
+def _compared(
+    workload: Workload,
+    who: str,
+    turns: dict[str, list[dict[str, Any]]],
+    epochs: dict[str, int],
+    our_loss: float,
+) -> dict[str, Any]:
+    theirs, ours = ([t["seconds"] / epochs[n] for t in turns[n]] for n in (who, OURS))
+    if who in FLOORS:
+        return protocol.ratio(ours, theirs)
+    # In a search the figure is a share of errors, else a loss.
+    loss = turns[who][-1]["loss"]
+    allowed = loss + TOLERANCE if workload.kind == "search" else loss * (1 + TOLERANCE)
+    return protocol.ratio(theirs, ours) | {
+        "goal": workload.goals[who],
+        "our_loss": our_loss,
+        "loss": loss,
+        "equal_quality": our_loss <= allowed,
+    }
+
+
+def growth(folder: Path, axis: str, settings: dict[str, Any], repetitions: int) -> dict[str, Any]:
+    """Measure our time for an epoch as one thing grows; the points take turns."""
+    name, points = GROWTH[axis]
+    base = WORKLOADS[name].task(
+        name=f"growth-{axis}", folder=str(folder.resolve()), contestant=OURS, **settings
+    )
+    most = settings["rows"]
+    seconds: list[list[float]] = [[] for _ in points]
+    for _ in range(repetitions):
+        for k, point in enumerate(points):
+            rows = point.get("rows", most)
+            task = base | point | {"rows": rows if most is None else min(rows, most)}
+            with protocol.Contestant.enter(task) as contestant:
+                contestant.turn(1)
+                seconds[k].append(contestant.turn(1)["seconds"])
+    return {
+        "sizes": [np.prod(point[axis]).item() for point in points],
+        "seconds": [median(some) for some in seconds],
+        "least": [min(some) for some in seconds],
+        "most": [max(some) for some in seconds],
+    }
+
+
+# ---- what is written -----------------------------------------------------------------------------
+
+
+def verdict(who: str, found: dict[str, Any]) -> str:
+    """Say in words what one comparison shows."""
+    ratio = f"{found['median']:.2f} ({found['least']:.2f} to {found['most']:.2f})"
+    if who in FLOORS:
+        return ratio
+    if not found["equal_quality"]:
+        return f"does not count: our loss {found['our_loss']:.4g}, theirs {found['loss']:.4g}"
+    return ratio
+
+
+def report(results: dict[str, Any]) -> str:
+    """Render all figures as Markdown."""
+    lines = [
+        "| workload | against | times as fast as it (spread) | goal | loss, ours and theirs |",
+        "|---|---|---|---|---|",
+    ]
+    for name, found in results["workloads"].items():
+        for who, against in found["against"].items():
+            if who not in FLOORS:
+                lines.append(
+                    f"| {name} | {who} {found['contestants'][who]['version']} "
+                    f"| {verdict(who, against)} | {against['goal']} "
+                    f"| {against['our_loss']:.4g}, {against['loss']:.4g} |"
+                )
+        lines += [f"| {name} | {who} | not installed | | |" for who in found["missing"]]
+    lines += [
+        "",
+        "| workload | step ÷ its bare matrix products (spread) | share of the step in them |",
+        "|---|---|---|",
+    ]
+    for name, found in results["workloads"].items():
+        floors = [found["against"][who] for who in FLOORS if who in found["against"]]
+        if floors:
+            floor = max(floors, key=lambda against: against["median"])
+            lines.append(f"| {name} | {verdict(FLOORS[0], floor)} | {1 / floor['median']:.0%} |")
+    lines += ["", "| workload | contestant | import | peak memory |", "|---|---|---|---|"]
+    for name, found in results["workloads"].items():
+        lines += [
+            f"| {name} | {who} | {c['import_seconds']:.1f} s | {c['peak_mib']:.0f} MiB |"
+            for who, c in found["contestants"].items()
+            if who not in FLOORS
+        ]
+    for axis, found in results["growth"].items():
+        points = zip(found["sizes"], found["seconds"], strict=True)
+        first = found["seconds"][0]
+        times = ", ".join(f"{size:,}: {seconds / first:.2f}" for size, seconds in points)
+        lines += ["", f"An epoch against {axis}, the first as 1: {times}."]
+    told = ", ".join(f"{name} {value}" for name, value in results["facts"].items())
+    lines += ["", f"{told}; {results['threads']} threads. {FALSE_IF}"]
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: dict[str, Any], file: Path) -> None:
+    """Draw the ratios, and our time for an epoch as things grow."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, 1 + len(results["growth"]), figsize=(5 + 3 * len(results["growth"]), 4), squeeze=False
+    )
+    bars = [
+        (f"{name}: {who}", against)
+        for name, found in results["workloads"].items()
+        for who, against in found["against"].items()
+        if who not in FLOORS
+    ]
+    for k, (label, against) in enumerate(reversed(bars)):
+        middle = against["median"]
+        axes[0, 0].barh(label, middle, color="C0" if against["equal_quality"] else "lightgray")
+        axes[0, 0].plot([against["least"], against["most"]], [k, k], color="black")
+        axes[0, 0].plot([against["goal"]] * 2, [k - 0.4, k + 0.4], color="C3")
+    axes[0, 0].set(xscale="log", xlabel="times as fast (red: the goal)")
+    for ax, (axis, found) in zip(axes[0, 1:], results["growth"].items(), strict=True):
+        ax.fill_between(found["sizes"], found["least"], found["most"], alpha=0.3)
+        ax.loglog(found["sizes"], found["seconds"], "o-")
+        ax.set(xlabel=axis, ylabel="seconds for an epoch")
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--mnist-dir", help="folder with the files of MNIST")
+    parser.add_argument("--out", type=Path, required=True)
+    names = [*WORKLOADS, "growth"]
+    parser.add_argument("--workload", nargs="+", choices=names, default=names)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--rows", type=int, help="fewer rows, for a trial")
+    parser.add_argument("--epochs", type=int, help="at most so many epochs, for a trial")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    kept = protocol.Kept(options.out)
+    chosen = [name for name in WORKLOADS if name in options.workload]
+    data = {WORKLOADS[name].data for name in chosen}
+    if "growth" in options.workload:
+        data.add("mnist")
+    write_data(options.out, options.mnist_dir, sorted(data))
+    settings = {"rows": options.rows, "threads": options.threads}
+    results: dict[str, Any] = {
+        "facts": protocol.facts(),
+        "threads": options.threads,
+        "workloads": {},
+        "growth": {},
+    }
+    for name in chosen:
+        changes = dict(settings)
+        if options.epochs is not None:
+            changes["epochs"] = min(options.epochs, WORKLOADS[name].epochs)
+        found = kept.get(
+            name,
+            [WORKLOADS[name].task(**changes), options.repetitions],
+            lambda name=name, changes=changes: contest(
+                options.out, name, changes, options.repetitions
+            ),
+        )
+        results["workloads"][name] = found
+        for who, against in found["against"].items():
+            print(f"{name}, {who}: {verdict(who, against)}", flush=True)
+    for axis in GROWTH if "growth" in options.workload else ():
+        results["growth"][axis] = kept.get(
+            f"growth-{axis}",
+            [GROWTH[axis], settings, options.repetitions],
+            lambda axis=axis: growth(options.out, axis, settings, options.repetitions),
+        )
+    (options.out / "speed.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    text = report(results)
+    (options.out / "speed.md").write_text(text, encoding="utf-8")
+    draw(results, options.out / "speed.png")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

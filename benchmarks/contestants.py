@@ -1,0 +1,349 @@
+"""One contestant in a process of its own: it waits for its turn, trains, and says what came of it.
+
+The first line of standard input is the task, each further one the number of epochs of a turn. Every
+answer is one line of JSON. Only the standard library is imported before the contestant's own
+library, so that its import can be timed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from benchmarks.workloads import FLOORS, KERAS, OURS, PYTORCH, SCIKIT_LEARN
+
+MODULES = {
+    OURS: ["skscratch"],
+    SCIKIT_LEARN: ["sklearn.neural_network", "sklearn.svm", "sklearn.model_selection"],
+    KERAS: ["tensorflow", "keras"],
+    PYTORCH: ["torch"],
+    **{floor: ["numpy"] for floor in FLOORS},
+}
+PACKAGES = {OURS: "skscratch", SCIKIT_LEARN: "sklearn", KERAS: "keras", PYTORCH: "torch"}
+JUDGED_ROWS = 10_000
+ENDLESS = {"tol": 0.0, "n_iter_no_change": sys.maxsize}
+
+
+class Data:
+    """Rows, labels and initial weights, read from the files that the referee wrote."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        import numpy as np
+
+        folder = Path(task["folder"])
+        with np.load(folder / f"{task['data']}.npz") as arrays:
+            self.X, self.y = arrays["X"][: task["rows"]], arrays["y"][: task["rows"]]
+        self.layers: list[tuple[Any, Any]] = []
+        weights = folder / f"{task['name']}-weights.npz"
+        if weights.exists():
+            with np.load(weights) as arrays:
+                self.layers = [
+                    (arrays[f"W{i}"], arrays[f"b{i}"]) for i in range(len(arrays.files) // 2)
+                ]
+
+    def loss(self, predict: Callable[[Any], Any], kind: str) -> float:
+        """Return the mean loss on some training rows, computed alike for everybody."""
+        import numpy as np
+
+        X, y = self.X[:JUDGED_ROWS], self.y[:JUDGED_ROWS]
+        found = np.asarray(predict(X), np.float64)
+        if kind == "autoencoder":
+            return float(np.mean((found - X) ** 2))
+        if found.shape[1] == 1:
+            found = np.hstack([1 - found, found])
+        return float(-np.log(found[np.arange(len(y)), y.astype(int)]).mean())
+
+
+# Trains for some epochs, and returns what computes the loss that was reached.
+Turn = Callable[[int], Callable[[], float]]
+
+
+def estimator(task: dict[str, Any], ours: bool) -> Any:
+    """Return our estimator for a task, or scikit-learn's: they share their parameters."""
+    if ours:
+        import skscratch as library
+    else:
+        import sklearn.neural_network as library
+    options = ENDLESS | {
+        "activation": task["activation"],
+        "solver": task["solver"],
+        "learning_rate_init": task["rate"],
+        "batch_size": task["batch"],
+        "random_state": 0,
+        "alpha": 0.0,
+        "hidden_layer_sizes": task["widths"],
+    }
+    if task["solver"] == "sgd":
+        options["momentum"] = 0.0
+    if task["data"] == "xor":
+        # All rows are one batch: their order costs time and changes nothing.
+        options["shuffle"] = False
+    if ours:
+        options["n_jobs"] = task["threads"]
+    if task["kind"] == "classifier":
+        return library.MLPClassifier(**options)
+    if not ours:
+        return library.MLPRegressor(**options)
+    half = len(task["widths"]) // 2
+    options |= {
+        "n_components": task["widths"][half],
+        "hidden_layer_sizes": task["widths"][:half],
+        "latent_activation": task["activation"],
+        "output_activation": "logistic",
+        "initializer": "glorot_uniform",
+    }
+    return library.AutoencoderTransformer(**options)
+
+
+def of_estimators(task: dict[str, Any], data: Data, ours: bool) -> Turn:
+    """Ours and scikit-learn's; where that has no autoencoder, a regression of X on itself."""
+    machine = estimator(task, ours)
+    if task["kind"] == "classifier":
+        target, predict = data.y, machine.predict_proba
+    elif ours:
+        target, predict = None, machine.reconstruct
+    else:
+        target, predict = data.X, machine.predict
+
+    def turn(epochs: int) -> Callable[[], float]:
+        machine.set_params(max_iter=epochs).fit(data.X, target)
+        return lambda: data.loss(predict, task["kind"])
+
+    return turn
+
+
+def of_keras(task: dict[str, Any], data: Data) -> Turn:
+    """Keras on TensorFlow: `fit` on arrays in memory."""
+    import keras
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(task["threads"])
+    tf.config.threading.set_inter_op_parallelism_threads(task["threads"])
+    n_out = data.layers[-1][0].shape[1]
+    last = "softmax" if task["kind"] == "classifier" and n_out > 1 else "sigmoid"
+    widths = [*task["widths"], n_out]
+    model = keras.Sequential(
+        [
+            keras.Input((data.X.shape[1],)),
+            *(keras.layers.Dense(width, task["activation"]) for width in widths[:-1]),
+            keras.layers.Dense(n_out, last),
+        ]
+    )
+    if task["kind"] == "autoencoder":
+        loss, target = "mse", data.X
+    else:
+        loss = "sparse_categorical_crossentropy" if n_out > 1 else "binary_crossentropy"
+        target = data.y
+    optimizers = {
+        "adam": lambda: keras.optimizers.Adam(task["rate"], epsilon=1e-8),
+        "sgd": lambda: keras.optimizers.SGD(task["rate"]),
+    }
+    model.compile(optimizers[task["solver"]](), loss)
+    initial = [array for layer in data.layers for array in layer]
+    model.optimizer.build(model.trainable_variables)
+    fresh = [variable.numpy() for variable in model.optimizer.variables]
+
+    def turn(epochs: int) -> Callable[[], float]:
+        model.set_weights(initial)
+        for variable, value in zip(model.optimizer.variables, fresh, strict=True):
+            variable.assign(value)
+        model.fit(
+            data.X,
+            target,
+            batch_size=task["batch"],
+            epochs=epochs,
+            verbose=0,
+            shuffle=task["batch"] < len(data.X),
+        )
+        return lambda: data.loss(
+            lambda X: model.predict(X, batch_size=1000, verbose=0), task["kind"]
+        )
+
+    return turn
+
+
+def of_pytorch(task: dict[str, Any], data: Data) -> Turn:
+    """PyTorch: batches by index, the fused optimizer."""
+    import torch
+
+    torch.set_num_threads(task["threads"])
+    X = torch.from_numpy(data.X)
+    n_out = data.layers[-1][0].shape[1]
+    activations = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
+    if task["kind"] == "autoencoder":
+        loss_of, target, last = torch.nn.MSELoss(), X, torch.nn.Sigmoid()
+    elif n_out > 1:
+        loss_of = torch.nn.CrossEntropyLoss()
+        target, last = torch.from_numpy(data.y).long(), torch.nn.Softmax(dim=1)
+    else:
+        loss_of = torch.nn.BCEWithLogitsLoss()
+        target, last = torch.from_numpy(data.y).float()[:, None], torch.nn.Sigmoid()
+    n, batch = len(X), min(task["batch"], len(data.X))
+
+    def network() -> Any:
+        layers: list[Any] = []
+        for W, b in data.layers:
+            layer = torch.nn.Linear(*W.shape)
+            with torch.no_grad():
+                layer.weight.copy_(torch.from_numpy(W.T.copy()))
+                layer.bias.copy_(torch.from_numpy(b.copy()))
+            layers += [layer, activations[task["activation"]]()]
+        layers = layers[:-1]
+        return torch.nn.Sequential(*layers, *([last] if task["kind"] == "autoencoder" else []))
+
+    optimizers = {
+        "adam": lambda ps: torch.optim.Adam(ps, task["rate"], fused=True),
+        "sgd": lambda ps: torch.optim.SGD(ps, task["rate"], fused=True),
+    }
+
+    def turn(epochs: int) -> Callable[[], float]:
+        model = network()
+        optimizer = optimizers[task["solver"]](model.parameters())
+        for _ in range(epochs):
+            total = torch.zeros(())
+            order = torch.randperm(n) if batch < n else None
+            for start in range(0, n, batch):
+                rows = slice(None) if order is None else order[start : start + batch]
+                x = X if order is None else X[rows]
+                t = x if target is X else target if order is None else target[rows]
+                optimizer.zero_grad()
+                loss = loss_of(model(x), t)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+            total.item()
+
+        def predict(some: Any) -> Any:
+            with torch.no_grad():
+                raw = model(torch.from_numpy(some))
+                return (raw if task["kind"] == "autoencoder" else last(raw)).numpy()
+
+        return lambda: data.loss(predict, task["kind"])
+
+    return turn
+
+
+def of_products(task: dict[str, Any], data: Data, split: bool) -> Turn:
+    """Only the matrix products of each step, into memory that is there."""
+    from threading import Thread
+
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    parts = task["threads"] if split else 1
+    rows = -(-task["batch"] // parts)
+    widths = [data.layers[0][0].shape[0], *(W.shape[1] for W, _ in data.layers)]
+    steps = -(-len(data.X) // task["batch"])
+
+    def products(n_steps: int) -> None:
+        y = [np.full((rows, width), 0.5, np.float32) for width in widths]
+        dy = [np.full((rows, width), 0.5, np.float32) for width in widths]
+        out = [np.empty((rows, width), np.float32) for width in widths]
+        W = [W.copy() for W, _ in data.layers]
+        gradients = [np.empty_like(w) for w in W]
+        for _ in range(n_steps):
+            for i, w in enumerate(W):
+                y[i].dot(w, out=out[i + 1])
+            for i in reversed(range(len(W))):
+                y[i].T.dot(dy[i + 1], out=gradients[i])
+                if i:
+                    dy[i + 1].dot(W[i].T, out=out[i])
+
+    def turn(epochs: int) -> Callable[[], float]:
+        # Threads that never wait for each other: a floor gives away what synchronising costs.
+        with threadpool_limits(1 if split else task["threads"], user_api="blas"):
+            threads = [Thread(target=products, args=(epochs * steps,)) for _ in range(parts)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        return lambda: 0.0
+
+    return turn
+
+
+def of_search(task: dict[str, Any], data: Data, ours: bool) -> Turn:
+    """Search a grid over encoder and machine, two processes at a time."""
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    options = ENDLESS | {"max_iter": 20, "random_state": 0, "learning_rate_init": 5e-3}
+    if ours:
+        from skscratch import AutoencoderTransformer, LinearSVM
+
+        encoder: Any = AutoencoderTransformer(
+            32, (128,), output_activation="identity", initializer="glorot_uniform", **options
+        )
+        machine: Any = LinearSVM()
+    else:
+        from sklearn.svm import LinearSVC
+
+        from benchmarks.regressor_as_encoder import RegressorAsEncoder
+
+        encoder = RegressorAsEncoder(n_components=32, max_iter=20, learning_rate_init=5e-3)
+        machine = LinearSVC(random_state=0, max_iter=10_000)
+    pipeline = Pipeline([("encoder", encoder), ("scaler", StandardScaler()), ("svm", machine)])
+    grid = {"encoder__n_components": [16, 32, 64], "svm__C": [0.1, 1.0, 10.0]}
+    wanted = int(task["rows"] or len(data.X))
+
+    def turn(epochs: int) -> Callable[[], float]:
+        search = GridSearchCV(pipeline, grid, cv=3, n_jobs=task["threads"])
+        search.fit(data.X[:wanted], data.y[:wanted])
+        return lambda: 1 - float(search.best_score_)
+
+    return turn
+
+
+def prepare(task: dict[str, Any]) -> Turn:
+    """Return what takes one turn."""
+    data, who = Data(task), task["contestant"]
+    if task["kind"] == "search":
+        return of_search(task, data, ours=who == OURS)
+    if who in (OURS, SCIKIT_LEARN):
+        return of_estimators(task, data, ours=who == OURS)
+    if who in FLOORS:
+        return of_products(task, data, split=who == FLOORS[1])
+    return (of_keras if who == KERAS else of_pytorch)(task, data)
+
+
+def main() -> None:
+    """Answer to the referee until its input ends."""
+    # Libraries may print: the referee's line stays free.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def answer(**values: Any) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    task = json.loads(sys.stdin.readline())
+    began = perf_counter()
+    try:
+        modules = [importlib.import_module(name) for name in MODULES[task["contestant"]]]
+    except ImportError as error:
+        answer(missing=str(error))
+        return
+    seconds = perf_counter() - began
+    warnings.simplefilter("ignore")
+    package = PACKAGES.get(task["contestant"])
+    version = sys.modules[package].__version__ if package else modules[0].__version__
+    turn = prepare(task)
+    answer(import_seconds=seconds, version=version)
+    for line in sys.stdin:
+        began = perf_counter()
+        loss = turn(json.loads(line))
+        seconds = perf_counter() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        answer(seconds=seconds, loss=loss(), peak_mib=peak)
+
+
+if __name__ == "__main__":
+    main()

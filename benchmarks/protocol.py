@@ -1,0 +1,141 @@
+"""The rules of a contest: processes that take turns, equal quality first, ratios with a spread.
+
+No absolute time is a result: the machines are shared and noisy. What counts is the median of the
+ratios of turns that stood next to each other, with its spread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import IO, Any, Self
+
+ROOT = Path(__file__).parents[1]
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Contestant:
+    """A process that trains when it is its turn, and waits otherwise; `enter` starts it."""
+
+    def __init__(self, task: dict[str, Any], process: subprocess.Popen[str], log: IO[str]) -> None:
+        self.name: str = task["contestant"]
+        self.process, self.log = process, log
+        self.facts = self._ask(task)
+
+    @classmethod
+    @contextmanager
+    def enter(cls, task: dict[str, Any]) -> Iterator[Self]:
+        """Start a contestant, and let it end when the contest is over."""
+        # A search starts processes of its own, and joblib shares the threads out among them.
+        limited = () if task["kind"] == "search" else THREAD_VARIABLES
+        environment = {
+            **os.environ,
+            **dict.fromkeys(limited, str(task["threads"])),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        with (
+            tempfile.TemporaryFile("w+", encoding="utf-8") as log,
+            subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.contestants"],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            ) as process,
+        ):
+            yield cls(task, process, log)
+
+    def _ask(self, question: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            print(json.dumps(question), file=self.process.stdin, flush=True)
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self.process.wait()
+            self.log.seek(0)
+            raise RuntimeError(f"{self.name} ended: {self.log.read()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def turn(self, epochs: int) -> dict[str, Any]:
+        """Let it train for some epochs; return seconds, loss and peak memory."""
+        return self._ask(epochs)
+
+
+def take_turns(
+    contestants: list[Contestant], epochs: dict[str, int], repetitions: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Let them train in turn, A B A B …, after a warm-up epoch each."""
+    for contestant in contestants:
+        contestant.turn(1)
+    turns: dict[str, list[dict[str, Any]]] = {c.name: [] for c in contestants}
+    for _ in range(repetitions):
+        for contestant in contestants:
+            turns[contestant.name].append(contestant.turn(epochs[contestant.name]))
+    return turns
+
+
+def ratio(numerators: list[float], denominators: list[float]) -> dict[str, float]:
+    """Return the median of the ratios of neighbours, and their spread."""
+    ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
+    return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
+
+
+def facts() -> dict[str, Any]:
+    """Say where and with what this was measured."""
+    import numpy as np
+    import scipy
+    import sklearn
+
+    return {
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "SciPy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
+        "system": f"{platform.system()} on {platform.machine()}",
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+class Kept:
+    """Finished parts in a folder: a run that was stopped goes on where it was."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, name: str, settings: Any, compute: Callable[[], dict[str, Any]]) -> Any:
+        """Return what is kept for these settings, computed now if need be."""
+        file = self.folder / f"{name}.json"
+        # As JSON has it: without tuples.
+        settings = json.loads(json.dumps(settings))
+        if file.exists():
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            if kept["settings"] == settings:
+                return kept["found"]
+        found = compute()
+        text = json.dumps({"settings": settings, "found": found}, indent=1)
+        file.write_text(text, encoding="utf-8")
+        return found

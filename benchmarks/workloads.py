@@ -1,0 +1,102 @@
+"""What is measured: the workloads, who competes in each, and the ratio to reach."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+OURS, KERAS, PYTORCH, SCIKIT_LEARN = "skscratch", "Keras", "PyTorch", "scikit-learn"
+# The bare matrix products of a step: the whole batch with threads inside BLAS, or its rows split
+# over Python threads. The faster of the two is the floor.
+FLOORS = ("products, BLAS threads", "products, split rows")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The same work for everybody: data, architecture, optimizer and its constants, epochs.
+
+    `short` is the number of epochs for those who would need minutes for `epochs`; their time counts
+    by the epoch, and their loss is compared with ours after as many.
+    """
+
+    says: str
+    kind: str
+    data: str = "mnist"
+    widths: tuple[int, ...] = ()
+    activation: str = "relu"
+    solver: str = "adam"
+    rate: float = 1e-3
+    batch: int = 200
+    epochs: int = 2
+    short: dict[str, int] = field(default_factory=dict)
+    goals: dict[str, float] = field(default_factory=dict)
+    floor: bool = True
+
+    def contestants(self) -> list[str]:
+        """Return who takes part, ours first."""
+        return [OURS, *self.goals, *(FLOORS if self.floor else ())]
+
+    def epochs_of(self, contestant: str) -> int:
+        """Return how many epochs a contestant trains in one turn."""
+        return self.short.get(contestant, self.epochs)
+
+    def task(self, **changes: Any) -> dict[str, Any]:
+        """Return the work as plain data."""
+        return asdict(self) | changes
+
+
+WORKLOADS = {
+    "ae-wide": Workload(
+        "autoencoder 784–512–256–128–64–128–256–512–784, Adam, batch 256",
+        "autoencoder",
+        widths=(512, 256, 128, 64, 128, 256, 512),
+        batch=256,
+        goals={KERAS: 1.5, PYTORCH: 1.5},
+    ),
+    "ae-narrow": Workload(
+        "autoencoder 784–128–64–32–64–128–784, Adam, batch 32",
+        "autoencoder",
+        widths=(128, 64, 32, 64, 128),
+        batch=32,
+        goals={KERAS: 1.6, PYTORCH: 1.6, SCIKIT_LEARN: 1.6},
+    ),
+    "mlp": Workload(
+        "classifier 784–100–10, Adam, batch 200",
+        "classifier",
+        widths=(100,),
+        epochs=4,
+        goals={KERAS: 1.5, PYTORCH: 1.5, SCIKIT_LEARN: 2},
+    ),
+    "xor": Workload(
+        "classifier 2–4–1, tanh, gradient descent, all four rows at once",
+        "classifier",
+        data="xor",
+        widths=(4,),
+        activation="tanh",
+        solver="sgd",
+        rate=0.5,
+        batch=4,
+        epochs=50_000,
+        short={KERAS: 500},
+        goals={KERAS: 300, PYTORCH: 10, SCIKIT_LEARN: 10},
+        floor=False,
+    ),
+    "pipeline-search": Workload(
+        "GridSearchCV over encoder and linear SVM on 1,797 digits, two processes",
+        "search",
+        data="digits",
+        epochs=1,
+        goals={SCIKIT_LEARN: 3},
+        floor=False,
+    ),
+}
+# Our own time as one thing grows, all else being that of a workload.
+GROWTH = {
+    "rows": ("ae-wide", [{"rows": n} for n in (3_750, 7_500, 15_000, 30_000)]),
+    "width": (
+        "mlp",
+        [{"widths": (n,), "rows": 15_000} for n in (64, 128, 256, 512, 1024)],
+    ),
+    "batch": ("ae-wide", [{"batch": n, "rows": 15_000} for n in (32, 64, 128, 256, 512, 1024)]),
+    "threads": ("ae-wide", [{"threads": n, "rows": 15_000} for n in (1, 2)]),
+}

@@ -1,0 +1,84 @@
+"""The benchmarks, on few rows: what they write, never how fast anything was."""
+
+import json
+import sys
+
+import pytest
+
+from benchmarks import protocol
+from benchmarks.__main__ import main, verdict
+from benchmarks.workloads import OURS, SCIKIT_LEARN, WORKLOADS, Workload
+
+
+@pytest.fixture
+def without_frameworks(monkeypatch):
+    """Let Keras and PyTorch be missing, which also makes the contest short."""
+    real = protocol.Contestant._ask
+
+    def ask(self, question):
+        if isinstance(question, dict) and self.name in ("Keras", "PyTorch"):
+            return {"missing": f"No module named {self.name!r}"}
+        return real(self, question)
+
+    monkeypatch.setattr(protocol.Contestant, "_ask", ask)
+
+
+@pytest.mark.usefixtures("without_frameworks")
+def test_a_contest_names_the_missing_writes_all_and_is_kept(tmp_path, monkeypatch, capsys):
+    command = ["benchmarks", "--out", str(tmp_path), "--workload", "xor", "--epochs", "20"]
+    monkeypatch.setattr(sys, "argv", [*command, "--repetitions", "1"])
+    main()
+    text = capsys.readouterr().out
+    assert "| xor | Keras | not installed |" in text
+    assert text.endswith((tmp_path / "speed.md").read_text() + "\n")
+    assert (tmp_path / "speed.png").stat().st_size > 0
+    results = json.loads((tmp_path / "speed.json").read_text())
+    found = results["workloads"]["xor"]
+    assert set(found["contestants"]) == {OURS, SCIKIT_LEARN}
+    # The same initial weights, the same steps: the same loss.
+    assert found["contestants"][OURS]["loss"] == pytest.approx(
+        found["contestants"][SCIKIT_LEARN]["loss"], rel=1e-4
+    )
+    assert found["against"][SCIKIT_LEARN]["equal_quality"]
+
+    def again(*arguments):
+        raise AssertionError("what is finished is kept")
+
+    monkeypatch.setattr("benchmarks.__main__.contest", again)
+    main()
+
+
+def test_the_ratio_is_the_median_of_neighbours():
+    assert protocol.ratio([2, 9, 12], [1, 3, 2]) == {"median": 3, "least": 2, "most": 6}
+
+
+def test_a_ratio_at_worse_quality_does_not_count():
+    found = {
+        "median": 5.0,
+        "least": 4.0,
+        "most": 6.0,
+        "equal_quality": False,
+        "our_loss": 0.3,
+        "loss": 0.2,
+    }
+    assert verdict(SCIKIT_LEARN, found) == "does not count: our loss 0.3, theirs 0.2"
+    assert verdict(SCIKIT_LEARN, found | {"equal_quality": True}) == "5.00 (4.00 to 6.00)"
+
+
+def test_a_failing_contestant_says_why(tmp_path):
+    task = Workload("", "classifier").task(
+        name="none", contestant=OURS, folder=str(tmp_path), threads=1, rows=None
+    )
+    with (
+        pytest.raises(RuntimeError, match=r"(?s)skscratch ended: .*mnist\.npz"),
+        protocol.Contestant.enter(task),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_workload_is_the_same_for_all_and_has_goals(name):
+    workload = WORKLOADS[name]
+    assert workload.contestants()[0] == OURS
+    assert json.loads(json.dumps(workload.task()))
+    assert all(goal > 1 for goal in workload.goals.values())
