@@ -63,10 +63,9 @@ def fit_once(task: dict[str, Any]) -> dict[str, Any]:
 
     warnings.simplefilter("ignore")
     folder = Path(task["folder"])
-    X, y = np.load(folder / f"{task['data']}.npy"), np.load(folder / "labels.npy")
-    keep = y < task["classes"]
-    X, y = X[keep][: task["rows"], : task["columns"]], y[keep][: task["rows"]]
-    X = np.ascontiguousarray(X, task["dtype"])
+    X, y = np.load(folder / f"{task['data']}.npy", mmap_mode="r"), np.load(folder / "labels.npy")
+    rows = np.flatnonzero(y < task["classes"])[: task["rows"]]
+    X, y = np.ascontiguousarray(X[rows, : task["columns"]], task["dtype"]), y[rows]
     kind = {"LinearSVM": LinearSVM, "LinearSVC": LinearSVC}[task["machine"]]
     machine = kind(loss=task["loss"], **task["options"])
     kind(loss=task["loss"]).fit(X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])
@@ -250,6 +249,8 @@ def draw(results: dict[str, Any], file: Path) -> None:
         axis.loglog(sizes, seconds, "o-", label=f"power {g['exponent']:.2f}")
         axis.loglog(sizes, seconds[-1] * sizes / sizes[-1], "--", color="gray", label="linear")
         axis.set(xlabel=name, ylabel="seconds")
+        axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
+        axis.minorticks_off()
         axis.legend()
     figure.savefig(file, dpi=120)
     plt.close(figure)

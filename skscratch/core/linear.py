@@ -17,6 +17,13 @@ problem::
 
 Every term is nonnegative and nothing large cancels, so the gap can be trusted down to rounding.
 
+Other ways were measured. For the losses with corners, smoothing alone, with a width that shrinks
+and no center, took two to twelve times the processor time on latent features and pixels of MNIST:
+its last digits need widths at which the Hessian breaks down. Within a step, factors of the Hessian
+(in the space of its rows once few of them count) beat conjugate gradients everywhere but far from
+the solution, where a step needs two to ten iterations; near it, it needs fifty and more.
+Coordinate ascent in the dual is what LIBLINEAR does; it wants a compiled loop.
+
 References
 ----------
 S. S. Keerthi and D. DeCoste, "A modified finite Newton method for fast solution of large scale
