@@ -25,18 +25,18 @@ class SingleThreadedBLAS:
     def _controller(self) -> ThreadpoolController:
         # Looking through all loaded libraries takes milliseconds: once is enough.
         if self._found is None:
-            self._found = ThreadpoolController()
+            self._found = ThreadpoolController().select(user_api="blas")
         return self._found
 
     def threads_allowed(self) -> int:
         """Return how many threads BLAS may use at this moment."""
-        libraries = [lib for lib in self._controller().info() if lib["user_api"] == "blas"]
-        return min((int(lib["num_threads"]) for lib in libraries), default=1)
+        libraries = self._controller().lib_controllers
+        return min((int(lib.num_threads) for lib in libraries), default=1)
 
     def __enter__(self) -> Self:
         with self._lock:
             if self._depth == 0:
-                self._limit = self._controller().limit(limits=1, user_api="blas")
+                self._limit = self._controller().limit(limits=1)
             self._depth += 1
         return self
 

@@ -19,6 +19,9 @@ from skscratch.core.network import PREDICT_ROWS, Stack, Workspace
 
 SHARD_ROWS = 128
 MOST_SHARDS = 8
+# A matrix product with fewer rows takes hardly less time, and each shard has a gradient of its own
+# to write and to add.
+FEWEST_ROWS = 24
 # Handing a shard to a thread and back costs some 50 µs: below this many multiplications (rows
 # times parameters) the calling thread is sooner done alone.
 SMALL_WORK = 1 << 22
@@ -30,7 +33,7 @@ def shards(rows: int, n_params: int) -> list[slice]:
     """Cut a batch into shards, by its size and that of the network alone."""
     if rows * n_params < SMALL_WORK:
         return [slice(0, rows)]
-    n = max(1, min(MOST_SHARDS, max(2, rows // SHARD_ROWS), rows // 8))
+    n = max(1, min(MOST_SHARDS, max(2, rows // SHARD_ROWS), rows // FEWEST_ROWS))
     return [slice(k * rows // n, (k + 1) * rows // n) for k in range(n)]
 
 
