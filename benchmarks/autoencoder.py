@@ -200,8 +200,8 @@ def _train_over(file: Path, shape: tuple[int, int]) -> float:
         64, (512, 256, 128), output_activation="logistic", random_state=0
     )
     for start in range(0, file.stat().st_size, n_rows * width):
-        rows = np.memmap(file, np.uint8, "r", start, shape)
-        encoder.partial_fit(rows)
+        # Without a name, so that the pages are given back before the next ones are mapped.
+        encoder.partial_fit(np.memmap(file, np.uint8, "r", start, shape))
     assert encoder.t_ == file.stat().st_size // width
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
