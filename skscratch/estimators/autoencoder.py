@@ -652,6 +652,9 @@ default=None
     def score_samples(self, X: Any) -> Array:
         """Compute the negative reconstruction error of each row: low for what is unlike the data.
 
+        To find anomalies, train with 'squared_error': 'binary_log_loss' charges a row for each
+        value between 0 and 1, even where it is rebuilt exactly.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
