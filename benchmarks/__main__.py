@@ -52,9 +52,10 @@ def write_data(folder: Path, mnist: str | None, names: list[str]) -> None:
             write(name, images.X_train, images.y_train)
 
 
-def write_weights(folder: Path, name: str, task: dict[str, Any]) -> None:
+def write_weights(folder: Path, name: str, task: dict[str, Any], seed: int) -> None:
     """Write our initial weights, so that the others begin with them where they can."""
-    machine = estimator(task | {"rate": 1e-30}, ours=True).set_params(max_iter=1)
+    machine = estimator(task | {"rate": 1e-30}, ours=True)
+    machine.set_params(max_iter=1, random_state=seed)
     with np.load(folder / f"{task['data']}.npz") as arrays:
         some = slice(None) if task["data"] == "xor" else slice(500)
         with warnings.catch_warnings():
@@ -62,7 +63,7 @@ def write_weights(folder: Path, name: str, task: dict[str, Any]) -> None:
             machine.fit(arrays["X"][some], arrays["y"][some])
     weights = {f"W{i}": W for i, W in enumerate(machine.coefs_)}
     biases = {f"b{i}": b for i, b in enumerate(machine.intercepts_)}
-    np.savez(folder / f"{name}-weights.npz", **weights, **biases)
+    np.savez(folder / f"{name}-weights-{seed}.npz", **weights, **biases)
 
 
 def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int) -> dict[str, Any]:
@@ -70,7 +71,8 @@ def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int)
     workload = WORKLOADS[name]
     task = workload.task(name=name, folder=str(folder.resolve()), **settings)
     if workload.widths:
-        write_weights(folder, name, task)
+        for seed in range(repetitions):
+            write_weights(folder, name, task, seed)
     with ExitStack() as stack:
         entered = [
             stack.enter_context(protocol.Contestant.enter(task | {"contestant": who}))
@@ -81,20 +83,24 @@ def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int)
         epochs = {c.name: min(workload.epochs_of(c.name), task["epochs"]) for c in present}
         turns = protocol.take_turns(present, epochs, repetitions)
         # Whoever trains for fewer epochs is compared with us after as many.
-        losses = {n: present[0].turn(n)["loss"] for n in set(epochs.values())}
+        losses = {
+            n: [present[0].turn(n, seed)["loss"] for seed in range(repetitions)]
+            for n in set(epochs.values()) - {epochs[OURS]}
+        }
+    losses[epochs[OURS]] = [t["loss"] for t in turns[OURS]]
     return {
         "missing": missing,
         "contestants": {
             c.name: c.facts
             | {
                 "epoch_seconds": median(t["seconds"] for t in turns[c.name]) / epochs[c.name],
-                "loss": turns[c.name][-1]["loss"],
+                "loss": median(t["loss"] for t in turns[c.name]),
                 "peak_mib": max(t["peak_mib"] for t in turns[c.name]),
             }
             for c in present
         },
         "against": {
-            c.name: _compared(workload, c.name, turns, epochs, losses[epochs[c.name]])
+            c.name: _compared(workload, c.name, turns, epochs, median(losses[epochs[c.name]]))
             for c in present[1:]
         },
         "turns": turns,
@@ -113,7 +119,7 @@ def _compared(
     if who in FLOORS:
         return protocol.ratio(ours, theirs)
     # In a search the figure is a share of errors, else a loss.
-    loss = turns[who][-1]["loss"]
+    loss = median(t["loss"] for t in turns[who])
     allowed = loss + TOLERANCE if workload.kind == "search" else loss * (1 + TOLERANCE)
     return protocol.ratio(theirs, ours) | {
         "goal": workload.goals[who],

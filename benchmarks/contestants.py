@@ -1,8 +1,8 @@
 """One contestant in a process of its own: it waits for its turn, trains, and says what came of it.
 
-The first line of standard input is the task, each further one the number of epochs of a turn. Every
-answer is one line of JSON. Only the standard library is imported before the contestant's own
-library, so that its import can be timed.
+The first line of standard input is the task, each further one a turn: the number of epochs, and the
+seed of initial weights and batches. Every answer is one line of JSON. Only the standard library is
+imported before the contestant's own library, so that its import can be timed.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ class Data:
         folder = Path(task["folder"])
         with np.load(folder / f"{task['data']}.npz") as arrays:
             self.X, self.y = arrays["X"][: task["rows"]], arrays["y"][: task["rows"]]
-        self.layers: list[tuple[Any, Any]] = []
-        weights = folder / f"{task['name']}-weights.npz"
-        if weights.exists():
-            with np.load(weights) as arrays:
-                self.layers = [
-                    (arrays[f"W{i}"], arrays[f"b{i}"]) for i in range(len(arrays.files) // 2)
-                ]
+        self._weights = f"{folder / task['name']}-weights-%d.npz"
+
+    def layers(self, seed: int) -> list[tuple[Any, Any]]:
+        """Return the initial weights and biases of each layer."""
+        import numpy as np
+
+        with np.load(self._weights % seed) as arrays:
+            return [(arrays[f"W{i}"], arrays[f"b{i}"]) for i in range(len(arrays.files) // 2)]
 
     def loss(self, predict: Callable[[Any], Any], kind: str) -> float:
         """Return the mean loss on some training rows, computed alike for everybody."""
@@ -62,8 +63,8 @@ class Data:
         return float(-np.log(found[np.arange(len(y)), y.astype(int)]).mean())
 
 
-# Trains for some epochs, and returns what computes the loss that was reached.
-Turn = Callable[[int], Callable[[], float]]
+# Trains for some epochs from a seed, and returns what computes the loss that was reached.
+Turn = Callable[[int, int], Callable[[], float]]
 
 
 def estimator(task: dict[str, Any], ours: bool) -> Any:
@@ -77,7 +78,7 @@ def estimator(task: dict[str, Any], ours: bool) -> Any:
         "solver": task["solver"],
         "learning_rate_init": task["rate"],
         "batch_size": task["batch"],
-        "random_state": 0,
+        "learning_rate": "constant",
         "alpha": 0.0,
         "hidden_layer_sizes": task["widths"],
     }
@@ -113,8 +114,8 @@ def of_estimators(task: dict[str, Any], data: Data, ours: bool) -> Turn:
     else:
         target, predict = data.X, machine.predict
 
-    def turn(epochs: int) -> Callable[[], float]:
-        machine.set_params(max_iter=epochs).fit(data.X, target)
+    def turn(epochs: int, seed: int) -> Callable[[], float]:
+        machine.set_params(max_iter=epochs, random_state=seed).fit(data.X, target)
         return lambda: data.loss(predict, task["kind"])
 
     return turn
@@ -127,7 +128,7 @@ def of_keras(task: dict[str, Any], data: Data) -> Turn:
 
     tf.config.threading.set_intra_op_parallelism_threads(task["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(task["threads"])
-    n_out = data.layers[-1][0].shape[1]
+    n_out = data.layers(0)[-1][0].shape[1]
     last = "softmax" if task["kind"] == "classifier" and n_out > 1 else "sigmoid"
     widths = [*task["widths"], n_out]
     model = keras.Sequential(
@@ -147,12 +148,12 @@ def of_keras(task: dict[str, Any], data: Data) -> Turn:
         "sgd": lambda: keras.optimizers.SGD(task["rate"]),
     }
     model.compile(optimizers[task["solver"]](), loss)
-    initial = [array for layer in data.layers for array in layer]
     model.optimizer.build(model.trainable_variables)
     fresh = [variable.numpy() for variable in model.optimizer.variables]
 
-    def turn(epochs: int) -> Callable[[], float]:
-        model.set_weights(initial)
+    def turn(epochs: int, seed: int) -> Callable[[], float]:
+        keras.utils.set_random_seed(seed)
+        model.set_weights([array for layer in data.layers(seed) for array in layer])
         for variable, value in zip(model.optimizer.variables, fresh, strict=True):
             variable.assign(value)
         model.fit(
@@ -176,7 +177,7 @@ def of_pytorch(task: dict[str, Any], data: Data) -> Turn:
 
     torch.set_num_threads(task["threads"])
     X = torch.from_numpy(data.X)
-    n_out = data.layers[-1][0].shape[1]
+    n_out = data.layers(0)[-1][0].shape[1]
     activations = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
     if task["kind"] == "autoencoder":
         loss_of, target, last = torch.nn.MSELoss(), X, torch.nn.Sigmoid()
@@ -188,9 +189,9 @@ def of_pytorch(task: dict[str, Any], data: Data) -> Turn:
         target, last = torch.from_numpy(data.y).float()[:, None], torch.nn.Sigmoid()
     n, batch = len(X), min(task["batch"], len(data.X))
 
-    def network() -> Any:
+    def network(seed: int) -> Any:
         layers: list[Any] = []
-        for W, b in data.layers:
+        for W, b in data.layers(seed):
             layer = torch.nn.Linear(*W.shape)
             with torch.no_grad():
                 layer.weight.copy_(torch.from_numpy(W.T.copy()))
@@ -204,8 +205,9 @@ def of_pytorch(task: dict[str, Any], data: Data) -> Turn:
         "sgd": lambda ps: torch.optim.SGD(ps, task["rate"], fused=True),
     }
 
-    def turn(epochs: int) -> Callable[[], float]:
-        model = network()
+    def turn(epochs: int, seed: int) -> Callable[[], float]:
+        torch.manual_seed(seed)
+        model = network(seed)
         optimizer = optimizers[task["solver"]](model.parameters())
         for _ in range(epochs):
             total = torch.zeros(())
@@ -240,14 +242,15 @@ def of_products(task: dict[str, Any], data: Data, split: bool) -> Turn:
 
     parts = task["threads"] if split else 1
     rows = -(-task["batch"] // parts)
-    widths = [data.layers[0][0].shape[0], *(W.shape[1] for W, _ in data.layers)]
+    shapes = [W.shape for W, _ in data.layers(0)]
+    widths = [data.X.shape[1], *(n_out for _, n_out in shapes)]
     steps = -(-len(data.X) // task["batch"])
 
     def products(n_steps: int) -> None:
         y = [np.full((rows, width), 0.5, np.float32) for width in widths]
         dy = [np.full((rows, width), 0.5, np.float32) for width in widths]
         out = [np.empty((rows, width), np.float32) for width in widths]
-        W = [W.copy() for W, _ in data.layers]
+        W = [np.full(shape, 0.5, np.float32) for shape in shapes]
         gradients = [np.empty_like(w) for w in W]
         for _ in range(n_steps):
             for i, w in enumerate(W):
@@ -257,7 +260,7 @@ def of_products(task: dict[str, Any], data: Data, split: bool) -> Turn:
                 if i:
                     dy[i + 1].dot(W[i].T, out=out[i])
 
-    def turn(epochs: int) -> Callable[[], float]:
+    def turn(epochs: int, seed: int) -> Callable[[], float]:
         # Threads that never wait for each other: a floor gives away what synchronising costs.
         with threadpool_limits(1 if split else task["threads"], user_api="blas"):
             threads = [Thread(target=products, args=(epochs * steps,)) for _ in range(parts)]
@@ -276,7 +279,12 @@ def of_search(task: dict[str, Any], data: Data, ours: bool) -> Turn:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    options = ENDLESS | {"max_iter": 20, "random_state": 0, "learning_rate_init": 5e-3}
+    options = ENDLESS | {
+        "max_iter": 20,
+        "random_state": 0,
+        "learning_rate": "constant",
+        "learning_rate_init": 5e-3,
+    }
     if ours:
         from skscratch import AutoencoderTransformer, LinearSVM
 
@@ -295,7 +303,7 @@ def of_search(task: dict[str, Any], data: Data, ours: bool) -> Turn:
     grid = {"encoder__n_components": [16, 32, 64], "svm__C": [0.1, 1.0, 10.0]}
     wanted = int(task["rows"] or len(data.X))
 
-    def turn(epochs: int) -> Callable[[], float]:
+    def turn(epochs: int, seed: int) -> Callable[[], float]:
         search = GridSearchCV(pipeline, grid, cv=3, n_jobs=task["threads"])
         search.fit(data.X[:wanted], data.y[:wanted])
         return lambda: 1 - float(search.best_score_)
@@ -339,7 +347,7 @@ def main() -> None:
     answer(import_seconds=seconds, version=version)
     for line in sys.stdin:
         began = perf_counter()
-        loss = turn(json.loads(line))
+        loss = turn(*json.loads(line))
         seconds = perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         answer(seconds=seconds, loss=loss(), peak_mib=peak)

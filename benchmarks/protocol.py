@@ -71,21 +71,21 @@ class Contestant:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def turn(self, epochs: int) -> dict[str, Any]:
+    def turn(self, epochs: int, seed: int = 0) -> dict[str, Any]:
         """Let it train for some epochs; return seconds, loss and peak memory."""
-        return self._ask(epochs)
+        return self._ask([epochs, seed])
 
 
 def take_turns(
     contestants: list[Contestant], epochs: dict[str, int], repetitions: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Let them train in turn, A B A B …, after a warm-up epoch each."""
+    """Let them train in turn, A B A B …, after a warm-up epoch each; every round has its seed."""
     for contestant in contestants:
         contestant.turn(1)
     turns: dict[str, list[dict[str, Any]]] = {c.name: [] for c in contestants}
-    for _ in range(repetitions):
+    for seed in range(repetitions):
         for contestant in contestants:
-            turns[contestant.name].append(contestant.turn(epochs[contestant.name]))
+            turns[contestant.name].append(contestant.turn(epochs[contestant.name], seed))
     return turns
 
 
