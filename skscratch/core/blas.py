@@ -28,6 +28,16 @@ class SingleThreadedBLAS:
             self._found = ThreadpoolController().select(user_api="blas")
         return self._found
 
+    def _take_control(self) -> None:
+        """Let the calling thread set limits, and nobody in particular thereafter.
+
+        From threadpoolctl 3.8 on they belong to the first thread that has set them. Our count spans
+        threads: who comes last need not be who came first.
+        """
+        for library in self._controller().lib_controllers:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
+
     def threads_allowed(self) -> int:
         """Return how many threads BLAS may use at this moment."""
         libraries = self._controller().lib_controllers
@@ -36,6 +46,7 @@ class SingleThreadedBLAS:
     def __enter__(self) -> Self:
         with self._lock:
             if self._depth == 0:
+                self._take_control()
                 self._limit = self._controller().limit(limits=1)
             self._depth += 1
         return self
@@ -49,7 +60,9 @@ class SingleThreadedBLAS:
         with self._lock:
             self._depth -= 1
             if self._depth == 0:
+                self._take_control()
                 self._limit.restore_original_limits()
+                self._take_control()
 
 
 single_threaded_blas = SingleThreadedBLAS()

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -15,6 +17,25 @@ def test_the_blas_limit_is_counted_and_lifted():
                 assert blas.threads_allowed() == 1
             # The inner one must not lift the outer one's limit.
             assert blas.threads_allowed() == 1
+        assert blas.threads_allowed() == 2
+
+
+def test_any_thread_can_open_the_limit_and_any_other_close_it():
+    blas = SingleThreadedBLAS()
+
+    def in_another_thread(function):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(function).result()
+
+    with threadpool_limits(2, user_api="blas"):
+        with blas:
+            assert in_another_thread(blas.threads_allowed) == 1
+        in_another_thread(blas.__enter__)
+        assert blas.threads_allowed() == 1
+        blas.__exit__(None, None, None)
+        assert blas.threads_allowed() == 2
+        blas.__enter__()
+        in_another_thread(lambda: blas.__exit__(None, None, None))
         assert blas.threads_allowed() == 2
 
 
