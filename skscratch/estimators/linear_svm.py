@@ -16,6 +16,7 @@ from sklearn.utils.extmath import row_norms
 from sklearn.utils.multiclass import check_classification_targets
 
 from skscratch.core import linear
+from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.initializers import Zeros
 from skscratch.core.layers import AppendConstant, Dense, Layer
@@ -609,6 +610,23 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         self.objective_, self.dual_gap_ = now.objective, now.dual_gap
         if run.stopped is None:
             self._warn(f"{run.n_epochs} epochs of sgd")
+
+    def decision_function(self, X: Any) -> Array:
+        """Compute the scores of rows, the same bits whatever the number of threads.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            One score for each class; for two classes one in all, above 0 for ``classes_[1]``.
+        """
+        with single_threaded_blas:
+            scores: Array = super().decision_function(X)
+        return scores
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
