@@ -20,6 +20,9 @@ from typing import IO, Any, Self
 
 ROOT = Path(__file__).parents[1]
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# Some workplaces hold NumPy to the kernels of an older processor. Here every library chooses its
+# own for the processor at hand, as it does unless it is told otherwise.
+KERNEL_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 class Contestant:
@@ -37,7 +40,7 @@ class Contestant:
         # A search starts processes of its own, and joblib shares the threads out among them.
         limited = () if task["kind"] == "search" else THREAD_VARIABLES
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in KERNEL_VARIABLES},
             **dict.fromkeys(limited, str(task["threads"])),
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "CUDA_VISIBLE_DEVICES": "",
