@@ -181,6 +181,10 @@ class BatchGradient:
         value = sum([shard.value for shard in self._used])
         return value + self.objective.penalty(self.total)
 
+    def close(self) -> None:
+        """Forget the shards, which refer back: else the rows wait for the garbage collector."""
+        self.shards, self._used, self._jobs = [], [], []
+
     def gradient(self) -> Array:
         """Add up the gradient that belongs to the last value, in the first shard's memory."""
         total, *others = self.grads
@@ -272,6 +276,10 @@ class ParameterUpdate:
         self._both = [block.run for block in blocks]
         self._shared = shared
         self.lr, self.clip = 0.0, 1.0
+
+    def close(self) -> None:
+        """Forget the blocks, which refer back."""
+        self._gather, self._step, self._both = [], [], []
 
     def step(self, lr: float) -> None:
         """Take one step along the gradients that the batch has just left."""
@@ -445,6 +453,8 @@ def train(
                 run.stopped = _verdict(run, objective, schedule, patience, keep_best)
             if on_epoch is not None and on_epoch(run) and run.stopped is None:
                 run.stopped = "on_epoch"
+        batch.close()
+        update.close()
         if keep_best and state.best_params is not None:
             objective.network.params[:] = state.best_params
         if not math.isfinite(float(np.add.reduce(objective.network.params))):

@@ -266,3 +266,5 @@ class FitTasks:
         self.root.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes=self.attributes
         )
+        # What gives the attributes often refers back: else the data wait for the garbage collector.
+        self.data, self.attributes = {}, dict

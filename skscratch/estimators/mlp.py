@@ -352,6 +352,7 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
                 callback=iteration,
                 options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
             )
+            batch.close()
         network.params[:] = best if scores else result.x
         if not (np.isfinite(network.params).all() and np.isfinite(result.fun)):
             raise DivergenceError(

@@ -1,9 +1,11 @@
 """Laws that all estimators with a network keep."""
 
 import copy
+import gc
 import pickle
 import tracemalloc
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -63,6 +65,26 @@ def test_the_number_of_blas_threads_does_not_change_a_bit(estimator):
         with threadpool_limits(limit, user_api="blas"):
             fitted.append(clone(estimator).fit(X, y))
     np.testing.assert_array_equal(params(fitted[0]), params(fitted[1]))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [*NETWORKS, MLPClassifier((9,), solver="lbfgs", max_iter=3)],
+    ids=lambda e: f"{type(e).__name__}-{e.solver}",
+)
+def test_the_data_are_let_go_when_the_fit_is_over(estimator):
+    # Not only when the garbage collector comes: a loop over a large file would pile it up.
+    X, y = data()
+    gone = weakref.ref(X)
+    gc.collect()
+    gc.disable()
+    try:
+        fitted = clone(estimator).fit(X, y)
+        outputs(fitted, X)
+        del X
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @EACH
