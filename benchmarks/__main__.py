@@ -52,15 +52,22 @@ def write_data(folder: Path, mnist: str | None, names: list[str]) -> None:
             write(name, images.X_train, images.y_train)
 
 
-def write_weights(folder: Path, name: str, task: dict[str, Any], seed: int) -> None:
-    """Write our initial weights, so that the others begin with them where they can."""
+def write_beginning(folder: Path, name: str, task: dict[str, Any], seed: int) -> None:
+    """Write our initial weights and our batches, for the others to begin with where they can."""
     machine = estimator(task | {"rate": 1e-30}, ours=True)
     machine.set_params(max_iter=1, random_state=seed)
     with np.load(folder / f"{task['data']}.npz") as arrays:
-        some = slice(None) if task["data"] == "xor" else slice(500)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            machine.fit(arrays["X"][some], arrays["y"][some])
+        X, y = arrays["X"][: task["rows"]], arrays["y"][: task["rows"]]
+    some = slice(500)
+    # All rows are one batch here, so that no order of rows is drawn yet.
+    machine.set_params(batch_size=len(X[some]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        machine.fit(X[some], y[some])
+    if task["batch"] < len(X):
+        draws = machine._training_state.rng
+        orders = [draws.permutation(len(X)).astype(np.int32) for _ in range(task["epochs"])]
+        np.save(folder / f"{name}-orders-{seed}.npy", orders)
     weights = {f"W{i}": W for i, W in enumerate(machine.coefs_)}
     biases = {f"b{i}": b for i, b in enumerate(machine.intercepts_)}
     np.savez(folder / f"{name}-weights-{seed}.npz", **weights, **biases)
@@ -72,7 +79,7 @@ def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int)
     task = workload.task(name=name, folder=str(folder.resolve()), **settings)
     if workload.widths:
         for seed in range(repetitions):
-            write_weights(folder, name, task, seed)
+            write_beginning(folder, name, task, seed)
     with ExitStack() as stack:
         entered = [
             stack.enter_context(protocol.Contestant.enter(task | {"contestant": who}))

@@ -42,6 +42,7 @@ class Data:
         with np.load(folder / f"{task['data']}.npz") as arrays:
             self.X, self.y = arrays["X"][: task["rows"]], arrays["y"][: task["rows"]]
         self._weights = f"{folder / task['name']}-weights-%d.npz"
+        self._orders = f"{folder / task['name']}-orders-%d.npy"
 
     def layers(self, seed: int) -> list[tuple[Any, Any]]:
         """Return the initial weights and biases of each layer."""
@@ -49,6 +50,12 @@ class Data:
 
         with np.load(self._weights % seed) as arrays:
             return [(arrays[f"W{i}"], arrays[f"b{i}"]) for i in range(len(arrays.files) // 2)]
+
+    def orders(self, seed: int) -> Any:
+        """Return the order of the rows in each epoch of ours."""
+        import numpy as np
+
+        return np.load(self._orders % seed)
 
     def loss(self, predict: Callable[[Any], Any], kind: str) -> float:
         """Return the mean loss on some training rows, computed alike for everybody."""
@@ -206,12 +213,11 @@ def of_pytorch(task: dict[str, Any], data: Data) -> Turn:
     }
 
     def turn(epochs: int, seed: int) -> Callable[[], float]:
-        torch.manual_seed(seed)
         model = network(seed)
         optimizer = optimizers[task["solver"]](model.parameters())
-        for _ in range(epochs):
+        orders = torch.from_numpy(data.orders(seed)) if batch < n else [None] * epochs
+        for order in orders[:epochs]:
             total = torch.zeros(())
-            order = torch.randperm(n) if batch < n else None
             for start in range(0, n, batch):
                 rows = slice(None) if order is None else order[start : start + batch]
                 x = X if order is None else X[rows]
