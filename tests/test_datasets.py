@@ -224,9 +224,9 @@ def test_idx_gzip_with_any_byte_changed_is_refused_or_harmless(tmp_path):
         (b"\0\0\x0d\x01\0\0\0\0", r"type 0x0d \(float\).*Only 0x08.*right file"),
         (b"\0\0\x07\x01\0\0\0\0", r"type 0x07 \(unknown\).*Only 0x08.*right file"),
         (b"\0\0\x08\0a", "no dimensions"),
-        # Without the time, so that a test has the same name in each process.
         (b"\0\0\x08\x41" + 65 * b"\0\0\0\x01" + b"a", "NumPy refuses"),
         (b"\x1f\x8bnot gzip after all", "cannot be unpacked.*again"),
+        # Without the time, so that a test has the same name in each process.
         (
             gzip.compress(idx_bytes(np.zeros(9, np.uint8)), mtime=0)[:-9],
             "cannot be unpacked.*again",
