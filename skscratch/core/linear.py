@@ -43,6 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skscratch.core.linear_algebra import (
+    BLOCK_ROWS,
     Features,
     conjugate_gradients,
     inner,
@@ -95,6 +96,8 @@ WIDTH_SHARE = 0.1
 STARTED_SHARE = 1e-3
 SAMPLED_TOL = 0.03
 SAMPLED_STEPS = 15
+# How many roundings longer than they are solutions are tried when they are rounded.
+ROUNDINGS = (0, 1, 4, 16, 64, 256)
 TINY = float(np.finfo(np.float64).tiny)
 
 TOO_LARGE = (
@@ -139,13 +142,11 @@ class _Point:
         return gap
 
     def take(self, problems: Array) -> _Point:
-        return _Point(
-            self.p[problems],
-            self.G[problems],
-            self.primal[problems],
-            self.smooth_gap[problems],
-            self.corner_gap[problems],
-        )
+        return _Point(*(values[problems] for values in vars(self).values()))
+
+    def put(self, problems: Array, part: _Point) -> None:
+        for values, new in zip(vars(self).values(), vars(part).values(), strict=True):
+            values[problems] = new
 
 
 @dataclass
@@ -163,11 +164,17 @@ class _Problems:
 
     @classmethod
     def start(
-        cls, features: Features, loss: LinearLoss, cost: Array, W: Array, width: float
+        cls,
+        features: Features,
+        loss: LinearLoss,
+        cost: Array,
+        W: Array,
+        width: float,
+        center: Array | None = None,
     ) -> _Problems:
         S = loss.slacks(features.scores(W))
         widths = np.full((len(W), 1, 1), width, W.dtype)
-        return cls(features, loss, cost, W, S, widths, None, [None] * len(W))
+        return cls(features, loss, cost, W, S, widths, center, [None] * len(W))
 
     def take(self, problems: Array) -> _Problems:
         return replace(
@@ -193,12 +200,15 @@ class _Problems:
         total: Array = per_row.sum(axis=1, dtype=np.float64)
         return total
 
+    def objective(self) -> Array:
+        value: Array = 0.5 * inner(self.W, self.W) + self.total(self.loss.value(self.S))
+        return value
+
     def evaluate(self) -> _Point:
         p = self.dual_point(self.S)
         G = self.W + self.features.gather(self.loss.turn_back(p * self.cost))
-        primal = 0.5 * inner(self.W, self.W) + self.total(self.loss.value(self.S))
         corner_gap = self.total(self.loss.excess(self.S, p))
-        point = _Point(p, G, primal, 0.5 * inner(G, G), corner_gap)
+        point = _Point(p, G, self.objective(), 0.5 * inner(G, G), corner_gap)
         if not np.isfinite(point.primal + point.gap).all():
             raise ValueError(TOO_LARGE.format(self.W.dtype))
         return point
@@ -212,12 +222,14 @@ class _Problems:
             return point
         if own > 0.0:
             self.width[solved] = np.maximum(self.width[solved] * FAST_SHRINK, own)
-            return self.evaluate()
-        if self.center is None:
-            self.center = np.zeros_like(self.S)
-        self.center[solved] = point.p[solved]
-        self.width[solved] *= SHRINK
-        return self.evaluate()
+        else:
+            if self.center is None:
+                self.center = np.zeros_like(self.S)
+            self.center[solved] = point.p[solved]
+            self.width[solved] *= SHRINK
+        moved = np.flatnonzero(solved)
+        point.put(moved, self.take(moved).evaluate())
+        return point
 
     def widen(self) -> _Point:
         """Meet a smoother problem first, with a width from which it shrinks again."""
@@ -325,18 +337,21 @@ class _Problems:
     def _joint_hessian(self, face: Array, weight: Array) -> Array:
         """Build the Hessian of one problem of many columns block by block."""
         n_columns, n_features = self.W.shape[1:]
-        rows = np.flatnonzero(face.any(axis=(0, 1)) & (weight > 0.0))
-        face, weight = face[..., rows], weight[rows]
-        X = self.features.scaled_rows(rows, np.ones(len(rows), self.W.dtype))
-        hessian = np.empty((n_columns, n_features, n_columns, n_features), X.dtype)
+        counts = np.flatnonzero(face.any(axis=(0, 1)) & (weight > 0.0))
+        hessian = np.zeros((n_columns, n_features, n_columns, n_features), self.W.dtype)
+        for first in range(0, len(counts), BLOCK_ROWS):
+            rows = counts[first : first + BLOCK_ROWS]
+            X = self.features.scaled_rows(rows, np.ones(len(rows), self.W.dtype))
+            for j in range(n_columns):
+                # The part along the face sums to zero over the columns, or is zero: turning it
+                # into slacks and back changes nothing.
+                unit = np.zeros((1, n_columns, len(rows)), self.W.dtype)
+                unit[:, j] = 1.0
+                part = self.loss.along(unit, face[..., rows]) * weight[rows]
+                for k in range(j + 1):
+                    hessian[j, :, k] += X.T @ (part[0, k, :, None] * X)
         for j in range(n_columns):
-            # The part along the face sums to zero over the columns, or is zero: turning it into
-            # slacks and back changes nothing.
-            unit = np.zeros(face.shape, X.dtype)
-            unit[:, j] = 1.0
-            part = self.loss.along(unit, face) * weight
-            for k in range(j + 1):
-                hessian[j, :, k] = X.T @ (part[0, k, :, None] * X)
+            for k in range(j):
                 hessian[k, :, j] = hessian[j, :, k]
         flat = hessian.reshape(self.W.size, self.W.size)
         flat.flat[:: len(flat) + 1] += 1.0
@@ -411,10 +426,11 @@ class _Problems:
 
 
 class _Best:
-    """The best coefficients and the best gap of every problem, finished or not."""
+    """The best coefficients, dual point and gap of every problem, finished or not."""
 
-    def __init__(self, W: Array) -> None:
+    def __init__(self, W: Array, S: Array) -> None:
         self.W = W.copy()
+        self.p = np.zeros_like(S)
         self.primal = np.full(len(W), np.inf)
         self.dual = np.full(len(W), -np.inf)
         self.point_gap = np.full(len(W), np.inf)
@@ -439,6 +455,8 @@ class _Best:
         better = point.primal < self.primal[problems]
         self.W[problems[better]] = W[better]
         self.primal[problems] = np.minimum(self.primal[problems], point.primal)
+        better = point.primal - point.gap > self.dual[problems]
+        self.p[problems[better]] = point.p[better]
         self.dual[problems] = np.maximum(self.dual[problems], point.primal - point.gap)
         self.point_gap[problems] = np.minimum(self.point_gap[problems], point.gap)
         gap = self.gap[problems]
@@ -447,20 +465,25 @@ class _Best:
         self.idle[problems] = np.where(moved, 0, self.idle[problems] + 1)
 
     def certify(self, point: _Point) -> None:
-        """Replace the primal values by those of a fresh evaluation at ``W``."""
+        """Replace the primal values by those of a point with fresh slacks."""
         self.primal = point.primal
         self.dual = np.maximum(self.dual, point.primal - point.gap)
         self.point_gap = point.gap
 
-    def solution(self, bias: float | None, tol: float, n_iter: int) -> LinearSolution:
-        W = self.W.reshape(-1, self.W.shape[-1])
+    def converged(self, tol: float) -> bool:
+        return bool(np.all(self.certified_gap <= tol * self.primal))
+
+    def solution(
+        self, dtype: np.dtype[Any], bias: float | None, tol: float, n_iter: int
+    ) -> LinearSolution:
+        W = self.W.reshape(-1, self.W.shape[-1]).astype(dtype, copy=False)
         return LinearSolution(
             coef=W.copy() if bias is None else W[:, :-1].copy(),
             intercept=np.zeros(len(W), W.dtype) if bias is None else bias * W[:, -1],
             objective=float(self.primal.sum()),
             dual_gap=float(self.certified_gap.sum()),
             n_iter=n_iter,
-            converged=bool(np.all(self.certified_gap <= tol * self.primal)),
+            converged=self.converged(tol),
         )
 
 
@@ -479,7 +502,7 @@ def _minimise(
 
     Return the best points, the rounds taken, and the narrowest width.
     """
-    best = _Best(problems.W)
+    best = _Best(problems.W, problems.S)
     unfinished = np.arange(len(problems.W))
     n_iter, width = 0, float(problems.width.min())
     has_corners = problems.loss.own_width == 0.0
@@ -525,7 +548,8 @@ def solve(
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_rows, n_features)
-        float32 or float64; everything is computed in its dtype.
+        float32 or float64; everything is computed in its dtype, as far as it has the digits.
+        Where it does not, the last steps go in float64, X being cast a piece at a time.
     loss : LinearLoss
         A loss with the targets of the rows.
     cost : ndarray of shape (n_rows,) or (n_problems, n_rows)
@@ -557,7 +581,7 @@ def solve(
     bias = float(intercept_scaling) if fit_intercept else None
     loss = loss.cast(X.dtype)
     costs = np.atleast_2d(np.asarray(cost, X.dtype))[:, None]
-    n_rows, n_features = Features(X, bias).shape
+    n_rows, n_features = Features(X, bias, X.dtype).shape
     n_problems, n_columns = loss.shape
     if loss.n_rows != n_rows or costs.shape not in {(1, 1, n_rows), (n_problems, 1, n_rows)}:
         raise ValueError(
@@ -571,11 +595,18 @@ def solve(
         if bias is not None:
             flat[:, -1] = np.asarray(start[1]) / bias
 
-    def report(n_iter: int, best: _Best) -> bool | None:
-        if on_iteration is None:
-            return False
-        objective, gap = float(best.primal.sum()), float(best.certified_gap.sum())
-        return on_iteration(n_iter, objective, gap, lambda: best.solution(bias, tol, n_iter))
+    stopped = False
+
+    def report(n_iter: int, best: _Best) -> bool:
+        nonlocal stopped
+        if on_iteration is not None:
+            objective, gap = float(best.primal.sum()), float(best.certified_gap.sum())
+            stopped = bool(
+                on_iteration(
+                    n_iter, objective, gap, lambda: best.solution(X.dtype, bias, tol, n_iter)
+                )
+            )
+        return stopped
 
     goal = tol
     if X.dtype == np.float64 and n_rows * n_features * n_problems * n_columns <= POLISHED_WORK:
@@ -584,7 +615,7 @@ def solve(
         np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         Workers(n_threads) as workers,
     ):
-        features = Features(X, bias, workers.run)
+        features = Features(X, bias, X.dtype, workers.run)
         if not np.isfinite(features.square_sums).all():
             raise ValueError(TOO_LARGE.format(X.dtype))
         share = WIDTH_SHARE if start is None else STARTED_SHARE
@@ -593,10 +624,50 @@ def solve(
             W, width = _sampled_start(features, loss, costs, W, width)
         problems = _Problems.start(features, loss, costs, W, width)
         best, n_iter, width = _minimise(problems, tol, goal, max_iter, report)
-        # The slacks were updated step by step; the certificate is drawn from fresh ones.
-        fresh = _Problems.start(features, loss, costs, best.W, width)
-        best.certify(fresh.evaluate())
-    return best.solution(bias, tol, n_iter)
+        _certify(best, features, loss, costs, width)
+        left = max_iter - n_iter
+        if X.dtype != np.float64 and not best.converged(tol) and left > 0 and not stopped:
+            features, loss, costs = _in_double(features, loss, cost)
+            W, center = best.W.astype(np.float64), best.p.astype(np.float64)
+            problems = _Problems.start(features, loss, costs, W, width, center)
+            before = n_iter
+            best, n_iter, width = _minimise(
+                problems, tol, tol, left, lambda n, best: report(before + n, best)
+            )
+            n_iter += before
+            best.W = _rounded(features, loss, costs, best.W, X.dtype)
+            _certify(best, features, loss, costs, width)
+    return best.solution(X.dtype, bias, tol, n_iter)
+
+
+def _certify(best: _Best, features: Features, loss: LinearLoss, cost: Array, width: float) -> None:
+    """Draw the certificate from fresh slacks: those at hand were updated step by step."""
+    best.certify(_Problems.start(features, loss, cost, best.W, width).evaluate())
+
+
+def _in_double(features: Features, loss: LinearLoss, cost: Array) -> tuple[Any, Any, Array]:
+    """Return the same problem in double precision: where corners are met, steps need its digits."""
+    double = np.dtype(np.float64)
+    costs = np.atleast_2d(np.asarray(cost, double))[:, None]
+    return replace(features, precision=double), loss.cast(double), costs
+
+
+def _rounded(
+    features: Features, loss: LinearLoss, cost: Array, W: Array, dtype: np.dtype[Any]
+) -> Array:
+    """Return coefficients that `dtype` can hold, the best of some that are a little longer.
+
+    Rows without loss often lie at the very margin. Rounding pushes them within, where each costs;
+    slightly longer coefficients keep them out.
+    """
+    lowest, best = np.full(len(W), np.inf), W
+    for longer in ROUNDINGS:
+        some = (W * (1.0 + longer * float(np.finfo(dtype).eps))).astype(dtype).astype(W.dtype)
+        objective = _Problems.start(features, loss, cost, some, 1.0).objective()
+        better = objective < lowest
+        lowest = np.where(better, objective, lowest)
+        best = np.where(better[:, None, None], some, best)
+    return best
 
 
 def _first_width(features: Features, loss: LinearLoss, cost: Array, share: float) -> float:

@@ -8,7 +8,7 @@ and conjugate gradients for many problems at once where both are large.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -31,7 +31,7 @@ Array = NDArray[Any]
 
 # Rows gathered at a time for a Gram matrix: large enough for BLAS, small enough to copy.
 BLOCK_ROWS = 8192
-# Entries of X that one thread multiplies at a time.
+# Entries of X that one thread multiplies at a time, or casts where it computes in another dtype.
 PIECE_ENTRIES = 2**21
 # Sparse rows are made dense at most so many entries at a time.
 DENSE_ENTRIES = 2**20
@@ -64,11 +64,13 @@ def per_problem(values: Array, dtype: np.dtype[Any]) -> Array:
 class Features:
     """X with one further column that holds the constant ``bias`` (or nothing where it is None).
 
-    The column is never stored. ``X`` may be a CSR matrix.
+    The column is never stored. ``X`` may be a CSR matrix. What is computed has the dtype
+    ``precision``; where that is not X's own, X is cast piece by piece and never as a whole.
     """
 
     X: Any
     bias: float | None
+    precision: np.dtype[Any]
     run: Run = run_alone
 
     @property
@@ -89,20 +91,19 @@ class Features:
 
     def take(self, rows: Array | slice) -> Features:
         """Return these rows alone."""
-        return Features(self.X[rows], self.bias, self.run)
+        return replace(self, X=self.X[rows])
 
     @cached_property
     def pieces(self) -> list[tuple[slice, Any]]:
-        """Views of X that one thread multiplies at a time; a CSR matrix has none and stays whole.
+        """Views of X that one thread multiplies at a time.
 
-        The cut looks at nothing but the shape, so that threads change no bit of a result.
+        The cut looks at nothing but sizes, so that threads change no bit of a result.
         """
-        n_rows, n_features = self.X.shape
-        if not self.is_dense:
-            return [(slice(0, n_rows), self.X)]
-        size = max(1, PIECE_ENTRIES // max(1, n_features))
+        n_rows = self.X.shape[0]
+        size = max(1, PIECE_ENTRIES * n_rows // max(1, self.n_stored))
         cuts = [slice(first, min(first + size, n_rows)) for first in range(0, n_rows, size)]
-        return [(cut, self.X[cut]) for cut in cuts]
+        view = self.X.__getitem__ if self.is_dense else partial(_view_of_rows, self.X)
+        return [(cut, view(cut)) for cut in cuts]
 
     def scores(self, W: Array) -> Array:
         """Return (problems, columns, rows) for coefficients (problems, columns, features)."""
@@ -112,7 +113,7 @@ class Features:
         Z = np.empty((len(flat), self.X.shape[0]), W.dtype)
 
         def multiply(cut: slice, piece: Any) -> None:
-            Z[:, cut] = (piece @ transposed).T
+            Z[:, cut] = (self._cast(piece) @ transposed).T
 
         self.run([partial(multiply, *piece) for piece in self.pieces])
         if self.bias is not None:
@@ -125,13 +126,16 @@ class Features:
         parts: list[Any] = [None] * len(self.pieces)
 
         def multiply(k: int, cut: slice, piece: Any) -> None:
-            parts[k] = piece.T @ np.ascontiguousarray(flat[:, cut].T)
+            parts[k] = flat[:, cut] @ self._cast(piece)
 
         self.run([partial(multiply, k, *piece) for k, piece in enumerate(self.pieces)])
-        W = np.asarray(sum(parts[1:], start=parts[0])).T
+        W = np.asarray(sum(parts[1:], start=parts[0]))
         if self.bias is not None:
             W = np.concatenate([W, self.bias * flat.sum(axis=1, keepdims=True)], axis=1)
         return W.reshape(*R.shape[:-1], self.shape[1])
+
+    def _cast(self, some: Any) -> Any:
+        return some.astype(self.precision, copy=False)
 
     @cached_property
     def square_sums(self) -> Array:
@@ -142,7 +146,7 @@ class Features:
             sums = np.asarray(self.X.multiply(self.X).sum(axis=0)).ravel()
         if self.bias is not None:
             sums = np.append(sums, self.bias**2 * self.X.shape[0])
-        return np.asarray(sums, self.X.dtype)
+        return np.asarray(sums, self.precision)
 
     @cached_property
     def spectrum(self) -> tuple[Array, Array]:
@@ -151,7 +155,7 @@ class Features:
         some = self.take(slice(None, None, max(1, n_rows // (SPECTRUM_ROWS * n_features))))
         share = n_rows / some.shape[0]
         values, vectors = np.linalg.eigh(
-            some.weighted_gram(np.full(some.shape[0], share, self.X.dtype))
+            some.weighted_gram(np.full(some.shape[0], share, self.precision))
         )
         return np.maximum(values, 0.0), vectors
 
@@ -172,7 +176,7 @@ class Features:
 
         Few sparse rows become dense, since BLAS is many times faster than sparse products.
         """
-        some = self.X[rows]
+        some = self._cast(self.X[rows])
         if not self.is_dense and some.shape[0] * some.shape[1] <= DENSE_ENTRIES:
             some = some.toarray()
         if isinstance(some, np.ndarray):
@@ -189,7 +193,7 @@ class Features:
     def weighted_gram(self, weight: Array) -> Array:
         """Return ``sum_i weight_i x_i x_i^T``, reading only the rows of positive weight."""
         n_features = self.shape[1]
-        gram = np.zeros((n_features, n_features), self.X.dtype)
+        gram = np.zeros((n_features, n_features), self.precision)
         rows = np.flatnonzero(weight > 0.0)
         size = BLOCK_ROWS if self.is_dense else max(1, DENSE_ENTRIES // n_features)
         for first in range(0, len(rows), size):
@@ -197,6 +201,14 @@ class Features:
             B = self.scaled_rows(block, np.sqrt(weight[block]))
             gram += _dense(B.T @ B)
         return gram
+
+
+def _view_of_rows(X: Any, rows: slice) -> Any:
+    """Return rows of a CSR matrix without copying their entries."""
+    first, last = X.indptr[rows.start], X.indptr[rows.stop]
+    indptr = X.indptr[rows.start : rows.stop + 1] - first
+    some = X.data[first:last], X.indices[first:last], indptr
+    return sparse.csr_array(some, shape=(rows.stop - rows.start, X.shape[1]), copy=False)
 
 
 def _dense(A: Any) -> Array:

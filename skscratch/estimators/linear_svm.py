@@ -257,7 +257,8 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data; float32 is computed in float32, CSR stays sparse with 'newton-cg'.
+            Training data; float32 is computed in float32 as long as its digits suffice, and never
+            copied to float64 as a whole. CSR stays sparse with 'newton-cg'.
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
