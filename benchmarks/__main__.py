@@ -183,7 +183,7 @@ def report(results: dict[str, Any]) -> str:
             if who not in FLOORS:
                 lines.append(
                     f"| {name} | {who} {found['contestants'][who]['version']} "
-                    f"| {verdict(who, against)} | {against['goal']} "
+                    f"| {verdict(who, against)} | {against['goal'] or '–'} "
                     f"| {against['our_loss']:.4g}, {against['loss']:.4g} |"
                 )
         lines += [f"| {name} | {who} | not installed | | |" for who in found["missing"]]
@@ -234,7 +234,8 @@ def draw(results: dict[str, Any], file: Path) -> None:
         middle = against["median"]
         axes[0, 0].barh(label, middle, color="C0" if against["equal_quality"] else "lightgray")
         axes[0, 0].plot([against["least"], against["most"]], [k, k], color="black")
-        axes[0, 0].plot([against["goal"]] * 2, [k - 0.4, k + 0.4], color="C3")
+        if against["goal"]:
+            axes[0, 0].plot([against["goal"]] * 2, [k - 0.4, k + 0.4], color="C3")
     axes[0, 0].set(xscale="log", xlabel="times as fast (red: the goal)")
     for ax, (axis, found) in zip(axes[0, 1:], results["growth"].items(), strict=True):
         ax.fill_between(found["sizes"], found["least"], found["most"], alpha=0.3)

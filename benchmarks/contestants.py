@@ -18,16 +18,24 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.workloads import FLOORS, KERAS, OURS, PYTORCH, SCIKIT_LEARN
+from benchmarks.workloads import FLOORS, KERAS, OURS, PYTORCH, SCIKIT_LEARN, UNSHUFFLED
 
+OF_SCIKIT_LEARN = ["sklearn.neural_network", "sklearn.svm", "sklearn.model_selection"]
 MODULES = {
     OURS: ["skscratch"],
-    SCIKIT_LEARN: ["sklearn.neural_network", "sklearn.svm", "sklearn.model_selection"],
+    SCIKIT_LEARN: OF_SCIKIT_LEARN,
+    UNSHUFFLED: OF_SCIKIT_LEARN,
     KERAS: ["tensorflow", "keras"],
     PYTORCH: ["torch"],
     **{floor: ["numpy"] for floor in FLOORS},
 }
-PACKAGES = {OURS: "skscratch", SCIKIT_LEARN: "sklearn", KERAS: "keras", PYTORCH: "torch"}
+PACKAGES = {
+    OURS: "skscratch",
+    SCIKIT_LEARN: "sklearn",
+    UNSHUFFLED: "sklearn",
+    KERAS: "keras",
+    PYTORCH: "torch",
+}
 JUDGED_ROWS = 10_000
 ENDLESS = {"tol": 0.0, "n_iter_no_change": sys.maxsize}
 
@@ -91,8 +99,7 @@ def estimator(task: dict[str, Any], ours: bool) -> Any:
     }
     if task["solver"] == "sgd":
         options["momentum"] = 0.0
-    if task["data"] == "xor":
-        # All rows are one batch: their order costs time and changes nothing.
+    if task.get("contestant") == UNSHUFFLED:
         options["shuffle"] = False
     if ours:
         options["n_jobs"] = task["threads"]
@@ -322,7 +329,7 @@ def prepare(task: dict[str, Any]) -> Turn:
     data, who = Data(task), task["contestant"]
     if task["kind"] == "search":
         return of_search(task, data, ours=who == OURS)
-    if who in (OURS, SCIKIT_LEARN):
+    if who in (OURS, SCIKIT_LEARN, UNSHUFFLED):
         return of_estimators(task, data, ours=who == OURS)
     if who in FLOORS:
         return of_products(task, data, split=who == FLOORS[1])

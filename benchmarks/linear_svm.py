@@ -210,7 +210,7 @@ def facts() -> dict[str, str]:
 
 def report(results: dict[str, Any]) -> str:
     """Render the results as Markdown."""
-    lines = ["# LinearSVM beside LinearSVC, one thread each, C = 1", ""]
+    lines = ["One thread each, C = 1. *Excess* is how far the objective is above the optimum.", ""]
     if results["duels"]:
         lines += [
             "| workload | rows | LinearSVM | LinearSVC | ratio (spread) | goal | excess |",

@@ -64,11 +64,11 @@ class Stack:
 
     def forward(self, x: Array, ws: Workspace) -> Array:
         """Pass rows through all layers; the result belongs to the workspace."""
-        frames = ws.frames(len(x))
-        frames[0].x = x
-        for layer, p, f in zip(self.layers, self.views, frames, strict=True):
-            layer.forward(p, f)
-        return frames[-1].y
+        steps = ws.steps(len(x))
+        steps.first.x = x
+        for forward, p, f in steps.forward:
+            forward(p, f)
+        return steps.last.y
 
     def __call__(self, X: Array) -> Array:
         """Compute the outputs of rows X, shape (n, n_in), as a new array of shape (n, n_out)."""
@@ -196,9 +196,8 @@ class Network(Stack):
 
     def backward(self, ws: Workspace) -> None:
         """Turn the last frame's ``dy`` into gradients, in the workspace's own vector."""
-        frames = ws.frames(ws.rows_in_use)
-        for i in reversed(ws.trained_layers):
-            self.layers[i].backward(self.views[i], ws.grad_views[i], frames[i])
+        for backward, p, g, f in ws.steps(ws.rows_in_use).backward:
+            backward(p, g, f)
         for i, j in self.ties.items():
             ws.grad_views[j].W += ws.grad_views[i].W.T
 
@@ -300,6 +299,24 @@ class Part(Stack):
         return Part, (self.network, self.start, self.stop, self.then)
 
 
+class Steps:
+    """The way through a network for some number of rows: what to call, with what, in which order.
+
+    Looked up once, so that a step of a tiny network is spent in NumPy and not in finding its way.
+    """
+
+    __slots__ = ("backward", "first", "forward", "frames", "last")
+
+    def __init__(
+        self,
+        frames: list[Frame],
+        forward: list[tuple[Any, SimpleNamespace, Frame]],
+        backward: list[tuple[Any, SimpleNamespace, SimpleNamespace, Frame]],
+    ) -> None:
+        self.frames, self.forward, self.backward = frames, forward, backward
+        self.first, self.last = frames[0], frames[-1]
+
+
 class Workspace:
     """Everything one worker needs for blocks of up to `rows` rows, allocated once.
 
@@ -320,7 +337,7 @@ class Workspace:
         self.penalised_layers = [i for i, la in enumerate(stack.layers) if la.adds_penalty]
         #: What an objective keeps here for each number of rows.
         self.kept: dict[int, Any] = {}
-        self._frames: dict[int, list[Frame]] = {}
+        self._steps: dict[int, Steps] = {}
         self._pool: dict[Any, Array] = {}
         self.rows_in_use = 0
         self.trained_layers: range = range(0)
@@ -339,13 +356,28 @@ class Workspace:
         first = min(with_params, default=len(network.layers))
         self.trained_layers = range(first, len(network.layers))
 
+    def steps(self, rows: int) -> Steps:
+        """Return the way through all layers for exactly that many rows."""
+        steps = self._steps.get(rows)
+        if steps is None:
+            steps = self._steps[rows] = self._plan(self._lay_out(rows))
+        self.rows_in_use = rows
+        return steps
+
     def frames(self, rows: int) -> list[Frame]:
         """Return the frames of all layers for exactly that many rows."""
-        frames = self._frames.get(rows)
-        if frames is None:
-            frames = self._frames[rows] = self._lay_out(rows)
-        self.rows_in_use = rows
-        return frames
+        return self.steps(rows).frames
+
+    def _plan(self, frames: list[Frame]) -> Steps:
+        layers, views = self.stack.layers, self.stack.views
+        return Steps(
+            frames,
+            [(layer.forward, p, f) for layer, p, f in zip(layers, views, frames, strict=True)],
+            [
+                (layers[i].backward, views[i], self.grad_views[i], frames[i])
+                for i in reversed(self.trained_layers)
+            ],
+        )
 
     def buffer(self, key: Any, rows: int, width: int, most: int | None = None) -> Array:
         """Return the first `rows` rows of the array kept under `key`, made on first use.

@@ -105,7 +105,7 @@ class Objective:
         buffers: LossBuffers | None = ws.kept.get(rows)
         if buffers is None:
             width = self.network.n_out
-            buffers = ws.kept[rows] = LossBuffers(
+            buffers = ws.kept[rows] = LossBuffers.over(
                 grad=ws.frames(rows)[-1].dy if ws.train else ws.buffer("loss grad", rows, width),
                 value=ws.buffer("loss value", rows, width),
                 scratch=ws.buffer("loss scratch", rows, width),

@@ -28,9 +28,11 @@ from skscratch.core.workers import MOST_SHARDS, Job, Workers, shards
 # no more room than this.
 BLOCK_ROWS = 1024
 # Parameters that the optimizer handles at a time. Alone, a thread keeps a block in its cache;
-# several threads must do few, large calls, or the interpreter lock goes back and forth.
+# several threads must do few, large calls, or the interpreter lock goes back and forth, and they
+# share what is worth the hand-over.
 BLOCK_ALONE = 1 << 15
-BLOCK_SHARED = 1 << 17
+BLOCK_SHARED = 1 << 20
+FEWEST_SHARED = 1 << 16
 
 Index = slice | NDArray[np.intp]
 
@@ -163,6 +165,7 @@ class BatchGradient:
         """Give each shard its place in a batch of `n` rows."""
         cut = shards(n, self.objective.network.n_params)
         self._n, self._used = n, self.shards[: len(cut)]
+        self._unweighted = self.objective.total(n, None)
         for shard, place in zip(self._used, cut, strict=True):
             shard.place = place
         self._jobs = [shard.run for shard in self._used]
@@ -172,14 +175,17 @@ class BatchGradient:
         """Return the objective on these `n` rows."""
         if n != self._n:
             self._share_out(n)
-        self.rows = rows
-        self.row_weight = None if self.weight is None else self.weight[rows]
-        self.total = self.objective.total(n, self.row_weight)
-        if self.total <= 0:
-            return 0.0
+        self.rows, self.row_weight, self.total = rows, None, self._unweighted
+        if self.weight is not None:
+            self.row_weight = self.weight[rows]
+            self.total = self.objective.total(n, self.row_weight)
+            if self.total <= 0:
+                return 0.0
         self.workers.run(self._jobs)
-        value = sum([shard.value for shard in self._used])
-        return value + self.objective.penalty(self.total)
+        value = self.objective.penalty(self.total)
+        for shard in self._used:
+            value += shard.value
+        return value
 
     def close(self) -> None:
         """Forget the shards, which refer back: else the rows wait for the garbage collector."""
@@ -265,8 +271,11 @@ class ParameterUpdate:
         self.objective, self.optimizer, self.state = objective, optimizer, state
         self.batch, self.workers, self.max_norm = batch, workers, max_norm
         n = objective.network.n_params
-        shared = workers.n_threads > 1 and n > BLOCK_SHARED
-        size = min(n, BLOCK_SHARED if shared else BLOCK_ALONE)
+        shared = workers.n_threads > 1 and n > FEWEST_SHARED
+        size = min(n, BLOCK_ALONE)
+        if shared:
+            # As many for each thread, and all of one size: nobody waits for the other's last one.
+            size = -(-n // (workers.n_threads * -(-n // (workers.n_threads * BLOCK_SHARED))))
         blocks = [_Block(self, slice(a, min(a + size, n))) for a in range(0, n, size)]
         scratch = [np.empty(size, objective.network.dtype) for _ in range(workers.n_threads)]
         for k, block in enumerate(blocks):
@@ -275,7 +284,7 @@ class ParameterUpdate:
         self._step = [block.step for block in blocks]
         self._both = [block.run for block in blocks]
         self._shared = shared
-        self.lr, self.clip = 0.0, 1.0
+        self.lr, self.clip = np.zeros((), objective.network.dtype), 1.0
 
     def close(self) -> None:
         """Forget the blocks, which refer back."""
@@ -283,7 +292,7 @@ class ParameterUpdate:
 
     def step(self, lr: float) -> None:
         """Take one step along the gradients that the batch has just left."""
-        self.lr = lr
+        self.lr[()] = lr
         self.state.t += 1
         if self.max_norm is None:
             self._run(self._both)

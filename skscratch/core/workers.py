@@ -88,11 +88,11 @@ class Workers:
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run all jobs and wait for them; job k always goes to thread k modulo their number."""
-        helpers = min(self.n_threads, len(jobs)) - 1
-        if helpers < 1:
+        if self.n_threads == 1 or len(jobs) == 1:
             for job in jobs:
                 job()
             return
+        helpers = min(self.n_threads, len(jobs)) - 1
         self._jobs = jobs
         for go in self._go[:helpers]:
             go.release()

@@ -11,7 +11,7 @@ LOSSES = pytest.mark.parametrize("name", Loss.members())
 
 
 def value_and_grad(loss, raw, target, scale=1.0):
-    b = LossBuffers(*[np.full_like(raw, np.nan) for _ in range(3)], np.empty_like(raw[:, :1]))
+    b = LossBuffers.over(*[np.full_like(raw, np.nan) for _ in range(3)], np.empty_like(raw[:, :1]))
     # Training ignores overflow too: exp(800) is inf and 1 / (1 + inf) is 0, as it should be.
     with np.errstate(over="ignore"):
         return loss.value_and_grad(raw, target, scale, b), b.grad
