@@ -14,7 +14,7 @@ import json
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
@@ -101,13 +101,13 @@ def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int)
             c.name: c.facts
             | {
                 "epoch_seconds": median(t["seconds"] for t in turns[c.name]) / epochs[c.name],
-                "loss": median(t["loss"] for t in turns[c.name]),
+                "loss": mean(t["loss"] for t in turns[c.name]),
                 "peak_mib": max(t["peak_mib"] for t in turns[c.name]),
             }
             for c in present
         },
         "against": {
-            c.name: _compared(workload, c.name, turns, epochs, median(losses[epochs[c.name]]))
+            c.name: _compared(workload, c.name, turns, epochs, mean(losses[epochs[c.name]]))
             for c in present[1:]
         },
         "turns": turns,
@@ -126,7 +126,7 @@ def _compared(
     if who in FLOORS:
         return protocol.ratio(ours, theirs)
     # In a search the figure is a share of errors, else a loss.
-    loss = median(t["loss"] for t in turns[who])
+    loss = mean(t["loss"] for t in turns[who])
     allowed = loss + TOLERANCE if workload.kind == "search" else loss * (1 + TOLERANCE)
     return protocol.ratio(theirs, ours) | {
         "goal": workload.goals[who],

@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from time import sleep
 from typing import IO, Any, Self
 
 ROOT = Path(__file__).parents[1]
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# Threads of some libraries go on spinning for a while after their turn.
+REST_SECONDS = 0.5
 # Some workplaces hold NumPy to the kernels of an older processor. Here every library chooses its
 # own for the processor at hand, as it does unless it is told otherwise.
 KERNEL_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -76,6 +79,7 @@ class Contestant:
 
     def turn(self, epochs: int, seed: int = 0) -> dict[str, Any]:
         """Let it train for some epochs; return seconds, loss and peak memory."""
+        sleep(REST_SECONDS)
         return self._ask([epochs, seed])
 
 

@@ -53,6 +53,7 @@ WORKLOADS = {
         "autoencoder",
         widths=(512, 256, 128, 64, 128, 256, 512),
         batch=256,
+        epochs=3,
         goals={KERAS: 1.5, PYTORCH: 1.5},
     ),
     "ae-narrow": Workload(

@@ -72,7 +72,8 @@ def test_a_step_of_the_xor_network_is_27_calls_of_numpy(calls):
         max_epochs=3,
         on_epoch=lambda run: counts.append(len(calls)),
     )
-    # Forward 2 + 1 + 2 + 4, the loss 5 (two products, sooner done than one sum), backward 3 + 3 + 3 + 2, and the parameters 2.
+    # Forward 2 + 1 + 2 + 4, the loss 5 (two products are sooner done than one sum), backward
+    # 3 + 3 + 3 + 2, and the parameters 2.
     assert np.diff(counts).tolist() == [27, 27]
 
 
