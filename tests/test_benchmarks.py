@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import protocol
 from benchmarks.__main__ import main, verdict
-from benchmarks.workloads import OURS, SCIKIT_LEARN, WORKLOADS, Workload
+from benchmarks.workloads import OURS, SCIKIT_LEARN, UNSHUFFLED, WORKLOADS, Workload
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_contest_names_the_missing_writes_all_and_is_kept(tmp_path, monkeypatc
     assert (tmp_path / "speed.png").stat().st_size > 0
     results = json.loads((tmp_path / "speed.json").read_text())
     found = results["workloads"]["xor"]
-    assert set(found["contestants"]) == {OURS, SCIKIT_LEARN}
+    assert set(found["contestants"]) == {OURS, SCIKIT_LEARN, UNSHUFFLED}
     # The same initial weights, the same steps: the same loss.
     assert found["contestants"][OURS]["loss"] == pytest.approx(
         found["contestants"][SCIKIT_LEARN]["loss"], rel=1e-4

@@ -39,9 +39,15 @@ class LossBuffers:
     def over(cls, grad: Array, value: Array, scratch: Array, column: Array) -> Self:
         """Add the small ones, which nobody shares."""
         (rows, width), dtype = value.shape, value.dtype
-        small = np.empty((), dtype), np.empty(width, dtype)
         return cls(
-            grad, value, scratch, column, *small, np.ones(rows, dtype), np.ones(width, dtype)
+            grad,
+            value,
+            scratch,
+            column,
+            factor=np.empty((), dtype),
+            sums=np.empty(width, dtype),
+            ones=np.ones(rows, dtype),
+            units=np.ones(width, dtype),
         )
 
     def total(self) -> float:
@@ -86,7 +92,8 @@ class Loss(Named, family="loss"):
     def of_rows(self, raw: Array, target: Array) -> Array:
         """Return the loss of each row, shape (n,), as a new array."""
         column = np.empty((len(raw), 1), raw.dtype)
-        b = LossBuffers.over(*(np.empty_like(raw) for _ in range(3)), column)
+        grad, value, scratch = (np.empty_like(raw) for _ in range(3))
+        b = LossBuffers.over(grad, value, scratch, column)
         self.pointwise(raw, target, b)
         per_row: Array = np.add.reduce(b.value, axis=1)
         return per_row

@@ -22,6 +22,9 @@ from skscratch.core.named import Named
 TINY = 1e-28
 FLUSH_EVERY = 128
 
+# A number, or an array without dimensions, which is sooner multiplied with.
+Rate = Array | float
+
 
 @dataclass
 class OptimizerState:
@@ -42,13 +45,13 @@ class Optimizer(Named, family="optimizer"):
         slots = tuple(np.zeros_like(params) for _ in range(self.n_slots))
         return OptimizerState(0, slots, np.empty_like(params))
 
-    def step(self, params: Array, grads: Array, lr: float, state: OptimizerState) -> None:
+    def step(self, params: Array, grads: Array, lr: Rate, state: OptimizerState) -> None:
         """Change all of `params` in place; `grads` is used up."""
         state.t += 1
         self.update(params, grads, state.slots, state.scratch, lr, state.t)
 
     def update(
-        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
     ) -> None:
         """Take step number `t` on one block of parameters. `g` and `scratch` may be overwritten."""
         raise NotImplementedError
@@ -76,7 +79,7 @@ class SGD(Optimizer, name="sgd"):
         return OptimizerState(0, (), np.empty_like(params))
 
     def update(
-        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
     ) -> None:
         g *= lr
         if not self.momentum:
@@ -103,7 +106,7 @@ class RMSprop(Optimizer, name="rmsprop"):
     n_slots: ClassVar[int] = 1
 
     def update(
-        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
     ) -> None:
         (v,) = slots
         v *= self.rho
@@ -133,7 +136,7 @@ class Adam(Optimizer, name="adam"):
     n_slots: ClassVar[int] = 2
 
     def update(
-        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
     ) -> None:
         m, v = slots
         m *= self.beta_1
@@ -157,7 +160,7 @@ class AdamW(Adam, name="adamw"):
     weight_decay: float = 0.004
 
     def update(
-        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
     ) -> None:
         w *= 1 - lr * self.weight_decay
         super().update(w, g, slots, scratch, lr, t)

@@ -23,7 +23,7 @@ from skscratch.core.layers import AppendConstant, Dense, Layer
 from skscratch.core.losses import Hinge, Loss, MulticlassHinge, SquaredHinge
 from skscratch.core.network import Network
 from skscratch.core.objective import Objective
-from skscratch.core.optimizers import SGD
+from skscratch.core.optimizers import SGD, Rate
 from skscratch.core.schedules import Adaptive, InverseScaling
 from skscratch.core.training import Patience, TrainingRun, TrainingState, start, train
 from skscratch.estimators._sklearn import (
@@ -63,7 +63,7 @@ class _AveragedSGD(SGD):
     n_slots: ClassVar[int] = 3
 
     def update(
-        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: float, t: int
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
     ) -> None:
         velocity, mean, rate = slots
         g *= rate
