@@ -81,4 +81,6 @@ def test_a_workload_is_the_same_for_all_and_has_goals(name):
     workload = WORKLOADS[name]
     assert workload.contestants()[0] == OURS
     assert json.loads(json.dumps(workload.task()))
-    assert all(goal > 1 for goal in workload.goals.values())
+    goals = [goal for goal in workload.goals.values() if goal is not None]
+    assert goals
+    assert min(goals) > 1
