@@ -114,8 +114,10 @@ def of_estimators(task: dict[str, Any], data: Data, ours: bool) -> Turn:
     """Ours and scikit-learn's; where that has no autoencoder, a regression of X on itself."""
     machine = estimator(task, ours)
     is_autoencoder = task["kind"] == "autoencoder"
-    target = data.y if not is_autoencoder else None if ours else data.X
-    # scikit-learn's squared error is half of it.
+    target = data.y
+    if is_autoencoder:
+        target = None if ours else data.X
+    # What scikit-learn tells is half of the mean squared error.
     factor = 2.0 if is_autoencoder and not ours else 1.0
 
     def turn(epochs: int, seed: int) -> float:
@@ -284,7 +286,12 @@ def of_search(task: dict[str, Any], data: Data, ours: bool) -> Turn:
         from skscratch import AutoencoderTransformer, LinearSVM
 
         encoder: Any = AutoencoderTransformer(
-            32, (128,), output_activation="identity", initializer="glorot_uniform", **options
+            32,
+            (128,),
+            output_activation="identity",
+            initializer="glorot_uniform",
+            batch_size=task["batch"],
+            **options,
         )
         machine: Any = LinearSVM()
     else:
@@ -292,7 +299,9 @@ def of_search(task: dict[str, Any], data: Data, ours: bool) -> Turn:
 
         from benchmarks.regressor_as_encoder import RegressorAsEncoder
 
-        encoder = RegressorAsEncoder(n_components=32, max_iter=20, learning_rate_init=5e-3)
+        encoder = RegressorAsEncoder(
+            n_components=32, max_iter=20, learning_rate_init=5e-3, batch_size=task["batch"]
+        )
         machine = LinearSVC(random_state=0, max_iter=10_000)
     pipeline = Pipeline([("encoder", encoder), ("scaler", StandardScaler()), ("svm", machine)])
     grid = {"encoder__n_components": [16, 32, 64], "svm__C": [0.1, 1.0, 10.0]}

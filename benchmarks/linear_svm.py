@@ -65,7 +65,9 @@ def fit_once(task: dict[str, Any]) -> dict[str, Any]:
     folder = Path(task["folder"])
     X, y = np.load(folder / f"{task['data']}.npy", mmap_mode="r"), np.load(folder / "labels.npy")
     rows = np.flatnonzero(y < task["classes"])[: task["rows"]]
-    X, y = np.ascontiguousarray(X[rows, : task["columns"]], task["dtype"]), y[rows]
+    # Columns from everywhere: the first ones are the empty rim of the images.
+    step = max(1, X.shape[1] // (task["columns"] or X.shape[1]))
+    X, y = np.ascontiguousarray(X[rows, ::step][:, : task["columns"]], task["dtype"]), y[rows]
     kind = {"LinearSVM": LinearSVM, "LinearSVC": LinearSVC}[task["machine"]]
     machine = kind(loss=task["loss"], **task["options"])
     kind(loss=task["loss"]).fit(X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])
@@ -147,7 +149,7 @@ def duel(folder: Path, name: str, rows: int, repetitions: int) -> dict[str, Any]
     for _ in range(repetitions - 1):
         theirs.append(run(folder, "LinearSVC", data, loss, rows=rows, **options))
         ours.append(run(folder, "LinearSVM", data, loss, rows=rows, n_jobs=1, **ours_options))
-    allowed = 1e-5 if loss == "squared_hinge" else max(excess, 1e-6)
+    allowed = max(excess, 1e-6)
     reached = max(fit["objective"] for fit in ours) / bound - 1
     if reached > allowed:
         raise AssertionError(f"{name}: {reached:.1e} above the optimum, allowed {allowed:.1e}")
@@ -250,7 +252,7 @@ def draw(results: dict[str, Any], file: Path) -> None:
         axis.loglog(sizes, seconds[-1] * sizes / sizes[-1], "--", color="gray", label="linear")
         axis.set(xlabel=name, ylabel="seconds")
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
-        axis.minorticks_off()
+        axis.xaxis.minorticks_off()
         axis.legend()
     figure.savefig(file, dpi=120)
     plt.close(figure)

@@ -126,6 +126,10 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
+# Raised whenever what is measured, or how, changes: what was kept before does not count then.
+EDITION = 2
+
+
 class Kept:
     """Finished parts in a folder: a run that was stopped goes on where it was."""
 
@@ -137,7 +141,7 @@ class Kept:
         """Return what is kept for these settings, computed now if need be."""
         file = self.folder / f"{name}.json"
         # As JSON has it: without tuples.
-        settings = json.loads(json.dumps(settings))
+        settings = json.loads(json.dumps([EDITION, settings]))
         if file.exists():
             kept = json.loads(file.read_text(encoding="utf-8"))
             if kept["settings"] == settings:

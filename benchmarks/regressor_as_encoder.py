@@ -13,11 +13,16 @@ class RegressorAsEncoder(TransformerMixin, BaseEstimator):
     """`MLPRegressor` of X on itself; `transform` passes rows through its first layers by hand."""
 
     def __init__(
-        self, n_components: int = 32, max_iter: int = 20, learning_rate_init: float = 5e-3
+        self,
+        n_components: int = 32,
+        max_iter: int = 20,
+        learning_rate_init: float = 5e-3,
+        batch_size: int = 200,
     ) -> None:
         self.n_components = n_components
         self.max_iter = max_iter
         self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train the whole autoencoder."""
@@ -26,6 +31,7 @@ class RegressorAsEncoder(TransformerMixin, BaseEstimator):
             alpha=0.0,
             max_iter=self.max_iter,
             learning_rate_init=self.learning_rate_init,
+            batch_size=self.batch_size,
             tol=0.0,
             n_iter_no_change=self.max_iter + 1,
             random_state=0,

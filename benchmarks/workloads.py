@@ -18,7 +18,8 @@ class Workload:
     """The same work for everybody: data, architecture, optimizer and its constants, epochs.
 
     `short` is the number of epochs for those who would need minutes for `epochs`; their time counts
-    by the epoch, and their loss is compared with ours after as many.
+    by the epoch, and their loss is compared with ours after as many. A contestant without a goal
+    is there for comparison.
     """
 
     says: str
@@ -96,7 +97,7 @@ WORKLOADS = {
 # Our own time as one thing grows, all else being that of a workload.
 GROWTH = {
     "rows": ("ae-wide", [{"rows": n} for n in (3_750, 7_500, 15_000, 30_000)]),
-    "width": (
+    "widths": (
         "mlp",
         [{"widths": (n,), "rows": 15_000} for n in (64, 128, 256, 512, 1024)],
     ),

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import protocol
 from benchmarks.__main__ import main, verdict
-from benchmarks.workloads import OURS, SCIKIT_LEARN, UNSHUFFLED, WORKLOADS, Workload
+from benchmarks.workloads import GROWTH, OURS, SCIKIT_LEARN, UNSHUFFLED, WORKLOADS, Workload
 
 
 @pytest.fixture
@@ -84,3 +84,10 @@ def test_a_workload_is_the_same_for_all_and_has_goals(name):
     goals = [goal for goal in workload.goals.values() if goal is not None]
     assert goals
     assert min(goals) > 1
+
+
+@pytest.mark.parametrize("axis", GROWTH)
+def test_what_grows_is_named_in_every_point(axis):
+    name, points = GROWTH[axis]
+    assert name in WORKLOADS
+    assert all(axis in point for point in points)

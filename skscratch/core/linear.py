@@ -45,7 +45,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skscratch.core.linear_algebra import (
-    BLOCK_ROWS,
     Features,
     conjugate_gradients,
     inner,
@@ -98,7 +97,7 @@ WIDTH_SHARE = 0.1
 STARTED_SHARE = 1e-3
 SAMPLED_TOL = 0.03
 SAMPLED_STEPS = 15
-# How many roundings longer than they are solutions are tried when they are rounded.
+# A solution that is rounded is also tried this many units of rounding longer.
 ROUNDINGS = (0, 1, 4, 16, 64, 256)
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -341,8 +340,7 @@ class _Problems:
         n_columns, n_features = self.W.shape[1:]
         counts = np.flatnonzero(face.any(axis=(0, 1)) & (weight > 0.0))
         hessian = np.zeros((n_columns, n_features, n_columns, n_features), self.W.dtype)
-        for first in range(0, len(counts), BLOCK_ROWS):
-            rows = counts[first : first + BLOCK_ROWS]
+        for rows in self.features.blocks(counts):
             X = self.features.scaled_rows(rows, np.ones(len(rows), self.W.dtype))
             for j in range(n_columns):
                 # The part along the face sums to zero over the columns, or is zero: turning it
@@ -627,6 +625,8 @@ def solve(
         problems = _Problems.start(features, loss, costs, W, width)
         best, n_iter, width = _minimise(problems, tol, goal, max_iter, report)
         _certify(best, features, loss, costs, width)
+        # Its room may be needed for what follows.
+        del problems
         if X.dtype != np.float64 and not (best.converged(tol) or stopped or n_iter == max_iter):
             best, n_iter = _in_double(
                 features, loss, cost, best, width, tol, (n_iter, max_iter), report
@@ -649,11 +649,17 @@ def _in_double(
     steps: tuple[int, int],
     on_round: Callable[[int, _Best], bool | None],
 ) -> tuple[_Best, int]:
-    """Go on in double precision: where corners are met, the last steps need its digits."""
+    """Go on in double precision: where corners are met, the last steps need its digits.
+
+    The gap told in a round is that of the coefficients before they are rounded, and starts anew: a
+    bound that was computed in single precision is none here.
+    """
     single, double = features.precision, np.dtype(np.float64)
     features, loss = replace(features, precision=double), loss.cast(double)
     costs = np.atleast_2d(np.asarray(cost, double))[:, None]
-    W, center = best.W.astype(double), best.p.astype(double)
+    W = best.W.astype(double)
+    # Without corners nothing is smoothed, and no center is followed.
+    center = best.p.astype(double) if loss.own_width == 0.0 else None
     problems = _Problems.start(features, loss, costs, W, width, center)
     taken, max_iter = steps
     best, n_iter, width = _minimise(

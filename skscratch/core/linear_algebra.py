@@ -190,14 +190,16 @@ class Features:
         some.data *= np.repeat(root, np.diff(some.indptr))
         return some
 
+    def blocks(self, rows: Array) -> list[Array]:
+        """Cut the numbers of rows so that each block of rows may be made dense."""
+        size = BLOCK_ROWS if self.is_dense else max(1, DENSE_ENTRIES // self.shape[1])
+        return [rows[first : first + size] for first in range(0, len(rows), size)]
+
     def weighted_gram(self, weight: Array) -> Array:
         """Return ``sum_i weight_i x_i x_i^T``, reading only the rows of positive weight."""
         n_features = self.shape[1]
         gram = np.zeros((n_features, n_features), self.precision)
-        rows = np.flatnonzero(weight > 0.0)
-        size = BLOCK_ROWS if self.is_dense else max(1, DENSE_ENTRIES // n_features)
-        for first in range(0, len(rows), size):
-            block = rows[first : first + size]
+        for block in self.blocks(np.flatnonzero(weight > 0.0)):
             B = self.scaled_rows(block, np.sqrt(weight[block]))
             gram += _dense(B.T @ B)
         return gram
@@ -206,9 +208,11 @@ class Features:
 def _view_of_rows(X: Any, rows: slice) -> Any:
     """Return rows of a CSR matrix without copying their entries."""
     first, last = X.indptr[rows.start], X.indptr[rows.stop]
-    indptr = X.indptr[rows.start : rows.stop + 1] - first
-    some = X.data[first:last], X.indices[first:last], indptr
-    return sparse.csr_array(some, shape=(rows.stop - rows.start, X.shape[1]), copy=False)
+    # Given to the constructor, views of less than half of an array would be copied.
+    view = sparse.csr_array((rows.stop - rows.start, X.shape[1]), dtype=X.dtype)
+    view.data, view.indices = X.data[first:last], X.indices[first:last]
+    view.indptr = X.indptr[rows.start : rows.stop + 1] - first
+    return view
 
 
 def _dense(A: Any) -> Array:

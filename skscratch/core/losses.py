@@ -37,7 +37,7 @@ class LossBuffers:
 
     @classmethod
     def over(cls, grad: Array, value: Array, scratch: Array, column: Array) -> Self:
-        """Add the small ones, which nobody shares."""
+        """Make the others: they are too small to be shared between layers."""
         (rows, width), dtype = value.shape, value.dtype
         return cls(
             grad,

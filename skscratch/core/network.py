@@ -65,10 +65,10 @@ class Stack:
     def forward(self, x: Array, ws: Workspace) -> Array:
         """Pass rows through all layers; the result belongs to the workspace."""
         steps = ws.steps(len(x))
-        steps.first.x = x
+        steps.first_frame.x = x
         for forward, p, f in steps.forward:
             forward(p, f)
-        return steps.last.y
+        return steps.last_frame.y
 
     def __call__(self, X: Array) -> Array:
         """Compute the outputs of rows X, shape (n, n_in), as a new array of shape (n, n_out)."""
@@ -305,7 +305,7 @@ class Steps:
     Looked up once, so that a step of a tiny network is spent in NumPy and not in finding its way.
     """
 
-    __slots__ = ("backward", "first", "forward", "frames", "last")
+    __slots__ = ("backward", "first_frame", "forward", "frames", "last_frame")
 
     def __init__(
         self,
@@ -314,7 +314,7 @@ class Steps:
         backward: list[tuple[Any, SimpleNamespace, SimpleNamespace, Frame]],
     ) -> None:
         self.frames, self.forward, self.backward = frames, forward, backward
-        self.first, self.last = frames[0], frames[-1]
+        self.first_frame, self.last_frame = frames[0], frames[-1]
 
 
 class Workspace:

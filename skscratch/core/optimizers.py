@@ -53,7 +53,10 @@ class Optimizer(Named, family="optimizer"):
     def update(
         self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
     ) -> None:
-        """Take step number `t` on one block of parameters. `g` and `scratch` may be overwritten."""
+        """Take step number `t` on one block of parameters. `g` and `scratch` may be overwritten.
+
+        `lr` may be an array that holds another number in the next step: it must not be kept.
+        """
         raise NotImplementedError
 
     def flush(self, slots: Sequence[Array], scratch: Array, t: int) -> None:

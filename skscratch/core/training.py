@@ -32,7 +32,7 @@ BLOCK_ROWS = 1024
 # share what is worth the hand-over.
 BLOCK_ALONE = 1 << 15
 BLOCK_SHARED = 1 << 20
-FEWEST_SHARED = 1 << 16
+FEWEST_SHARED = 1 << 17
 
 Index = slice | NDArray[np.intp]
 
@@ -165,7 +165,7 @@ class BatchGradient:
         """Give each shard its place in a batch of `n` rows."""
         cut = shards(n, self.objective.network.n_params)
         self._n, self._used = n, self.shards[: len(cut)]
-        self._unweighted = self.objective.total(n, None)
+        self._total_unweighted = self.objective.total(n, None)
         for shard, place in zip(self._used, cut, strict=True):
             shard.place = place
         self._jobs = [shard.run for shard in self._used]
@@ -175,7 +175,7 @@ class BatchGradient:
         """Return the objective on these `n` rows."""
         if n != self._n:
             self._share_out(n)
-        self.rows, self.row_weight, self.total = rows, None, self._unweighted
+        self.rows, self.row_weight, self.total = rows, None, self._total_unweighted
         if self.weight is not None:
             self.row_weight = self.weight[rows]
             self.total = self.objective.total(n, self.row_weight)
@@ -447,7 +447,7 @@ def train(
         )
         update = ParameterUpdate(objective, optimizer, state.optimizer, batch, workers, max_norm)
         batches = _Batches(n, batch_size, shuffle)
-        while run.n_epochs < max_epochs and run.stopped is None:
+        while len(run.losses) < max_epochs and run.stopped is None:
             if before_epoch is not None:
                 before_epoch()
             loss = _epoch(batch, update, schedule, state, batches)

@@ -88,7 +88,7 @@ class Workers:
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run all jobs and wait for them; job k always goes to thread k modulo their number."""
-        if self.n_threads == 1 or len(jobs) == 1:
+        if self.n_threads == 1 or len(jobs) <= 1:
             for job in jobs:
                 job()
             return

@@ -360,7 +360,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             keep_best=held_out is not None,
             max_norm=self._max_norm(),
             patience=self._patience(),
-            before_epoch=epochs.before,
+            before_epoch=epochs.tasks.begin,
             on_epoch=epochs.after,
             n_threads=thread_count(self.n_jobs),
             state=state,
@@ -468,12 +468,9 @@ class _Epochs:
         self.held_out_losses.append(self.estimator._validation_loss(self.held_out, self.network))
         return self.estimator._score_outputs(self.held_out, self.network)
 
-    def before(self) -> None:
-        self.tasks.begin()
-
     def after(self, run: TrainingRun) -> bool:
         self.losses.append(run.losses[-1])
-        self.n_iter = run.n_epochs
+        self.n_iter = len(run.losses)
         self.scores = run.scores
         if self.estimator.verbose:
             print(f"Iteration {self.n_iter}, loss = {self.losses[-1]:.8f}")

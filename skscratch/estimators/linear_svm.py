@@ -480,7 +480,7 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
             f"LinearSVM stopped after {steps} with a duality gap of {self.dual_gap_:.3g}, before "
             f"it was done by tol={self.tol:g}. The objective, {self.objective_:.6g}, is therefore "
             f"at most {share:.2g} times itself above the smallest possible one. If that is too "
-            "far: scale the columns (StandardScaler), use float64, lower C, or raise max_iter.",
+            "far: scale the columns (StandardScaler), lower C, or raise max_iter.",
             ConvergenceWarning,
             stacklevel=3,
         )

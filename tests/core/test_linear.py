@@ -157,6 +157,52 @@ def test_gap_is_true_in_float32():
     assert_allclose(rough.objective, exact.objective, rtol=1e-5)
 
 
+def test_single_precision_goes_on_in_double_where_it_must():
+    X, y = cancer()
+    X, cost = X.astype(np.float32), np.ones(len(y))
+    for name in LOSSES:
+        exact = solve(X.astype(np.float64), make_loss(name, y), cost, tol=1e-9)
+        found = solve(X, make_loss(name, y), cost, tol=1e-6)
+        assert found.converged
+        assert found.n_iter < 60
+        reached = objective(X, y, name, cost, found.coef, found.intercept)
+        assert_allclose(reached, exact.objective, rtol=1e-6)
+
+
+def test_a_callback_stops_the_last_steps_too():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, loss, cost = X.astype(np.float32), make_loss("hinge", y), np.ones(len(y))
+    whole = solve(X, loss, cost)
+    for last in range(1, whole.n_iter + 1):
+        found = solve(X, loss, cost, on_iteration=lambda n, *rest, last=last: n == last)
+        assert found.n_iter == last
+        assert found.coef.dtype == np.float32
+        limited = solve(X, loss, cost, max_iter=last)
+        assert limited.n_iter == last
+
+
+def test_pieces_of_sparse_rows_are_views(monkeypatch):
+    monkeypatch.setattr(linear_algebra, "PIECE_ENTRIES", 100)
+    X = scipy.sparse.random(100, 20, density=0.3, random_state=0, format="csr")
+    pieces = linear_algebra.Features(X, None, X.dtype).pieces
+    assert len(pieces) == 7
+    for rows, piece in pieces:
+        assert np.shares_memory(piece.data, X.data)
+        assert np.shares_memory(piece.indices, X.indices)
+        assert_array_equal(piece.toarray(), X[rows].toarray())
+
+
+@pytest.mark.parametrize("make", [scipy.sparse.csr_array, scipy.sparse.csr_matrix])
+def test_a_joint_problem_of_many_sparse_rows(make):
+    X = scipy.sparse.random(5000, 300, density=0.02, random_state=0, format="csr")
+    y = (X[:, :150].sum(axis=1) > X[:, 150:].sum(axis=1)).astype(int).ravel()
+    y = np.asarray(y).ravel() + (X[:, 0].toarray().ravel() > 0)
+    loss, cost = make_loss("crammer_singer", y), np.ones(len(y))
+    found = solve(make(X), loss, cost, fit_intercept=False)
+    dense = solve(X.toarray(), loss, cost, fit_intercept=False)
+    assert_allclose(found.objective, dense.objective, rtol=1e-5)
+
+
 def test_gradient_vanishes():
     X, y = digits()
     cost = np.random.default_rng(2).uniform(0.5, 2.0, len(y))
@@ -465,11 +511,14 @@ def test_twenty_thousand_texts_of_fifty_thousand_words(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_threads_change_no_bit(name, monkeypatch):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array, scipy.sparse.csr_matrix])
+def test_threads_change_no_bit(name, dtype, make, monkeypatch):
     monkeypatch.setattr(linear_algebra, "PIECE_ENTRIES", 1000)
     rng = np.random.default_rng(8)
-    X = rng.normal(size=(400, 30))
+    X = rng.normal(size=(400, 30)).astype(dtype)
     y = (X[:, 0] > 0) + 2 * (X[:, 1] > 0)
+    X = make(X)
     cost = np.ones(len(y))
     one, two = (solve(X, make_loss(name, y), cost, n_threads=n_threads) for n_threads in (1, 2))
     assert_array_equal(one.coef, two.coef)

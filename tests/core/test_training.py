@@ -1,4 +1,5 @@
 import pickle
+import threading
 import tracemalloc
 
 import numpy as np
@@ -52,6 +53,7 @@ def any_work_is_large(monkeypatch):
     """Let even the small networks of these tests be cut into shards and blocks."""
     monkeypatch.setattr("skscratch.core.workers.SMALL_WORK", 0)
     monkeypatch.setattr(training, "BLOCK_SHARED", 16)
+    monkeypatch.setattr(training, "FEWEST_SHARED", 0)
     monkeypatch.setattr(training, "BLOCK_ALONE", 8)
     monkeypatch.setattr(training, "BLOCK_ROWS", 12)
 
@@ -366,6 +368,25 @@ def test_the_reported_loss_is_the_loss_that_is_minimised():
     expected = goal.value_and_grad(rows(), target_for("squared_error"), ws)
     run = train(goal, rows(), target_for("squared_error"), batch_size=7, max_epochs=1)
     np.testing.assert_allclose(run.losses, [expected], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("any_work_is_large")
+@pytest.mark.parametrize("max_norm", [None, 0.01])
+def test_threads_share_the_parameters_without_changing_a_bit(max_norm, monkeypatch):
+    sizes = {}
+    update = training._Block.gather
+
+    def gather(block):
+        sizes.setdefault(threading.get_ident(), set()).add(len(block.w))
+        update(block)
+
+    monkeypatch.setattr(training._Block, "gather", gather)
+    one = fit(n_threads=1, max_norm=max_norm)
+    sizes.clear()
+    same(one, fit(n_threads=3, max_norm=max_norm))
+    assert len(sizes) == 3
+    # All blocks but the last are equally long.
+    assert len(set.union(*sizes.values())) <= 2
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
