@@ -33,7 +33,7 @@ from skscratch.experiments.xor import make_network
 KEPT = "parts"
 SIZES = ("small", "full")
 SIDES = ("ours", "keras", "best")
-SEPARABLE = "separable"
+SEPARABLE = tuple(f"separable_{size}" for size in SIZES)
 
 Figures = dict[str, Any]
 
@@ -255,7 +255,7 @@ class _Comparison:
             }
             for shape, training in self.plan.shapes.items()
             for size in SIZES
-        } | {SEPARABLE: {"best": self.encoder(SEPARABLE, "best").figures}}
+        } | {run: {"best": self.encoder(run, "best").figures} for run in SEPARABLE}
 
     def widths(self, training: Training) -> list[int]:
         sizes = [self.images["full"].X_train.shape[1], *training.hidden_layer_sizes]
@@ -291,7 +291,9 @@ class _Comparison:
         return self.plan.shapes[run.partition("_")[0]].marks[-1]
 
     def recipe(self, run: str) -> Mapping[str, Any]:
-        return self.plan.separable if run == SEPARABLE else self.plan.best[run]
+        if run in SEPARABLE:
+            return self.plan.separable[run.partition("_")[2]]
+        return self.plan.best[run]
 
     def data_of(self, run: str) -> Images:
         return self.images["small" if run.endswith("_small") else "full"]
@@ -326,7 +328,8 @@ class _Comparison:
     def classify_all(self) -> Figures:
         shapes = list(self.plan.shapes)
         runs = [f"{shapes[0]}_small", *(f"{shape}_full" for shape in shapes)]
-        pairs = [(run, side) for run in runs for side in SIDES] + [(SEPARABLE, "best")]
+        pairs = [(run, side) for run in runs for side in SIDES]
+        pairs += [(run, "best") for run in SEPARABLE]
         return {f"{run}_{side}": self.classify(run, side) for run, side in pairs}
 
     def classify(self, run: str, side: str) -> Figures:

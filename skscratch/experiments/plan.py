@@ -55,7 +55,8 @@ class Plan:
         Name of a shape and of a size, as in "deep_full" -> parameters of the
         AutoencoderTransformer with as many latent features that rebuilds images best.
     separable : mapping
-        Parameters of the one whose features a linear classifier separates best.
+        "small" and "full" -> parameters of the one whose features a linear classifier separates
+        best.
     small : tuple of (int, int)
         Training and test images of the small runs.
     svm, rbf, nystroem : mapping
@@ -74,7 +75,7 @@ class Plan:
 
     shapes: Mapping[str, Training]
     best: Mapping[str, Mapping[str, Any]]
-    separable: Mapping[str, Any]
+    separable: Mapping[str, Mapping[str, Any]]
     small: tuple[int, int]
     svm: Mapping[str, Any]
     rbf: Mapping[str, Any]
@@ -96,6 +97,14 @@ SHARP = {
 NARROW = {"n_components": 8, "hidden_layer_sizes": (128,)}
 DEEP = {"n_components": 16, "hidden_layer_sizes": (128,)}
 
+TOLD_APART = {
+    "n_components": 16,
+    "hidden_layer_sizes": (48, 32, 24),
+    "noise": RandomWarp((8, 8), rotation=5.0, shift=0.5, noise=0.1),
+    "batch_size": 32,
+    "max_iter": 40,
+}
+
 DIGITS = Plan(
     shapes={
         "narrow": Training((32, 16), 8, "sgd", 0.5, 32, (75,)),
@@ -107,13 +116,7 @@ DIGITS = Plan(
         "deep_small": SHARP | DEEP | {"batch_size": 32, "max_iter": 40},
         "deep_full": SHARP | DEEP | {"batch_size": 32, "max_iter": 20},
     },
-    separable={
-        "n_components": 16,
-        "hidden_layer_sizes": (48, 32, 24),
-        "noise": RandomWarp((8, 8), rotation=5.0, shift=0.5, noise=0.1),
-        "batch_size": 32,
-        "max_iter": 40,
-    },
+    separable={"small": TOLD_APART, "full": TOLD_APART},
     small=(500, 100),
     svm={"C": 1.0},
     rbf={"C": 10.0},
@@ -136,10 +139,19 @@ MNIST = Plan(
         "deep_full": SHARP | DEEPER | {"max_iter": 20},
     },
     separable={
-        "n_components": 64,
-        "hidden_layer_sizes": (512, 256, 128),
-        "noise": RandomWarp((28, 28), noise=0.3),
-        "max_iter": 20,
+        "small": {
+            "n_components": 32,
+            "hidden_layer_sizes": (128, 64),
+            "noise": RandomWarp((28, 28), noise=0.3),
+            "batch_size": 32,
+            "max_iter": 75,
+        },
+        "full": {
+            "n_components": 64,
+            "hidden_layer_sizes": (512, 256, 128),
+            "noise": RandomWarp((28, 28), noise=0.3),
+            "max_iter": 20,
+        },
     },
     small=(5_000, 1_000),
     svm={"C": 1.0},

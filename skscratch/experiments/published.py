@@ -192,11 +192,11 @@ PUBLISHED = (
     ),
     _classified(
         "linear SVM on latent features, few images, accuracy", 0, 0.883,
-        "narrow_small", "LinearSVM", "narrow_small",
+        "narrow_small", "LinearSVM", "separable_small",
     ),
     _classified(
         "linear SVM on latent features, accuracy", 1, 0.9537,
-        "deep_full", "LinearSVM", "separable",
+        "deep_full", "LinearSVM", "separable_full",
     ),
     _classified(
         "SVM on latent features, accuracy", 2, 0.9843,

@@ -12,7 +12,7 @@ import pytest
 from skscratch.core import Dense, Network, Sigmoid, Tanh
 from skscratch.datasets import load_digits, subsample
 from skscratch.experiments import compare, compared_pictures, contest, page, plan_for, report
-from skscratch.experiments.compare import check_parts, without_noise
+from skscratch.experiments.compare import SEPARABLE, check_parts, without_noise
 from skscratch.experiments.contest import Here, make_autoencoder, run_training, run_xor_on
 from skscratch.experiments.latent import LIBLINEAR, NYSTROEM, RBF
 from skscratch.experiments.listings import LISTINGS, count_lines
@@ -35,7 +35,7 @@ TINY = Plan(
         "deep": Training((12, 8), 4, "adam", 1e-3, 64, (1, 3)),
     },
     best=dict.fromkeys(("narrow_small", "narrow_full", "deep_small", "deep_full"), SHARP),
-    separable=SHARP | {"noise": RandomWarp((8, 8), noise=0.1)},
+    separable=dict.fromkeys(("small", "full"), SHARP | {"noise": RandomWarp((8, 8), noise=0.1)}),
     small=(60, 40),
     svm={"C": 1.0},
     rbf={"C": 10.0},
@@ -134,7 +134,7 @@ def test_a_training_in_legs_is_one_training(images):
 def test_noise_is_left_out_of_what_is_kept(images):
     from skscratch import AutoencoderTransformer
 
-    encoder = AutoencoderTransformer(**TINY.separable, random_state=0).fit(images.X_train)
+    encoder = AutoencoderTransformer(**TINY.separable["full"], random_state=0).fit(images.X_train)
     network, n_layers = without_noise(encoder)
     rebuilt = encoder.reconstruct(images.X_test)
     np.testing.assert_allclose(network(images.X_test), rebuilt, atol=1e-6)
@@ -151,13 +151,13 @@ def test_every_part_has_its_figures(comparison):
     assert metrics["parts"] == ["gradients", "xor", "autoencoder", "latent"]
     assert metrics["gradients"]["largest_difference"] < 1e-11
     assert [reading["epochs"] for reading in metrics["xor"]["keras"]] == [10, 20, 40]
-    assert set(metrics["autoencoder"]) == {*TINY.best, "separable"}
+    assert set(metrics["autoencoder"]) == {*TINY.best, *SEPARABLE}
     deep = metrics["autoencoder"]["deep_full"]
     assert deep["widths"] == [64, 12, 8, 4, 8, 12, 64]
     assert deep["ours"]["losses"] == pytest.approx(deep["keras"]["losses"], rel=1e-4)
     assert [mark["epoch"] for mark in deep["keras"]["marks"]] == [1, 3]
     assert deep["best"]["recipe"] == {"loss": "auto", "max_iter": 2}
-    assert len(metrics["latent"]) == 10
+    assert len(metrics["latent"]) == 11
     names = set(metrics["latent"]["deep_full_ours"]["test_accuracy"])
     assert names == {"LinearSVM", LIBLINEAR, RBF, NYSTROEM}
     assert np.sum(metrics["latent"]["deep_full_best"]["confusion"]) == 80
@@ -207,7 +207,7 @@ def test_the_page_for_a_browser_needs_no_other_file(comparison):
     read = Resources(text)
     pictures = {path.name for path in comparison.folder.glob("*.png")}
     embedded = [source for source in read.sources if source.startswith("data:image/png;base64,")]
-    assert len(embedded) == len(pictures) == 10
+    assert len(embedded) == len(pictures) == 11
     inside = {f"#{name}" for name in read.names}
     assert set(read.sources) - set(embedded) == inside
     assert not {"script", "link", "iframe"} & set(read.tags)
