@@ -1,7 +1,8 @@
 """Carry figures into the README, so that none is typed by hand.
 
 ``python -m benchmarks.readme figures out/mnist/metrics.json`` takes those of a run of the main
-job; ``python -m benchmarks.readme NAME FILE.md`` takes the table that a benchmark has written. What
+job, ``python -m benchmarks.readme keras out/mnist-compared/metrics.json`` those of a comparison;
+``python -m benchmarks.readme NAME FILE.md`` takes the table that a benchmark has written. What
 stands between the marks of that name in README.md is replaced, and nothing else.
 """
 
@@ -12,11 +13,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from skscratch.experiments.page import FILTERS
+
 README = Path(__file__).parents[1] / "README.md"
 
 
 def table(metrics: dict[str, Any]) -> str:
     """Render the figures of a run as a Markdown table."""
+    if "rows" in metrics:
+        return comparison(metrics)
     data, encoder, latent = metrics["data"], metrics["autoencoder"], metrics["latent"]
     rows = [
         ("gradient check, largest relative error", f"{metrics['gradients']['largest']:.1e}"),
@@ -47,6 +52,26 @@ def table(metrics: dict[str, Any]) -> str:
         "processors of a shared machine: the time is no measurement."
     )
     return "\n".join(lines) + f"\n\n{machine}\n"
+
+
+def comparison(metrics: dict[str, Any]) -> str:
+    """Render what a comparison shows at a glance."""
+    figure = FILTERS["figure"]
+    lines = [
+        "| | report | its figure | its Keras | here, its settings | here, best settings "
+        "| Keras here |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in metrics["rows"]:
+        cells = [figure(row[k], row["kind"]) for k in ("figure", "keras", "ours", "best", "rival")]
+        lines.append(f"| {row['what']} | {row['report']} | {' | '.join(cells)} |")
+    facts = metrics["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    return "\n".join(lines) + (
+        f"\n\nThe whole comparison took {_minutes(metrics['total_seconds'])} on "
+        f"{facts['cpu_count']} processors ({facts['platform']}). Python {facts['python']}, "
+        f"{versions}.\n"
+    )
 
 
 def _encoder_rows(encoder: dict[str, Any], scores: list[dict[str, Any]]) -> list[tuple[str, str]]:

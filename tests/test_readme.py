@@ -61,6 +61,7 @@ def test_ci_runs_exactly_the_test_command():
     assert command_after("tests").endswith("python -m pytest --cov -n auto")
 
 
-def test_the_figures_are_there():
-    figures = TEXT.partition("<!-- figures: begin -->")[2].partition("<!-- figures: end -->")[0]
+@pytest.mark.parametrize("name", ["figures", "keras", "autoencoder", "speed", "svm"])
+def test_the_figures_are_there(name):
+    figures = TEXT.partition(f"<!-- {name}: begin -->")[2].partition(f"<!-- {name}: end -->")[0]
     assert figures.count("|") > 10
