@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -25,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-ROOT = Path(__file__).parents[1]
+from benchmarks import protocol
+
+ONE_THREAD = dict.fromkeys(protocol.THREAD_VARIABLES, "1")
 # Fits that take turns: data, loss, LIBLINEAR's options, and the multiple to reach.
 # The hinge at LIBLINEAR's default tolerance, which its default number of iterations does not reach.
 PATIENT = {"max_iter": 1_000_000, "random_state": 0}
@@ -99,7 +99,7 @@ def run(folder: Path, machine: str, data: str, loss: str, **how: Any) -> dict[st
     command = [sys.executable, "-m", "benchmarks.linear_svm", "--task", json.dumps(task)]
     done = subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=protocol.ROOT,
         env={**os.environ, **ONE_THREAD},
         capture_output=True,
         text=True,
@@ -194,22 +194,6 @@ def growth(folder: Path, rows: int, repetitions: int) -> dict[str, Any]:
 # ---- what is written -----------------------------------------------------------------------------
 
 
-def facts() -> dict[str, str]:
-    """Say where and with what this was measured."""
-    import scipy
-    import sklearn
-
-    return {
-        "machine": platform.machine(),
-        "system": platform.platform(),
-        "processors": str(os.cpu_count()),
-        "Python": platform.python_version(),
-        "NumPy": np.__version__,
-        "SciPy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
-
-
 def report(results: dict[str, Any]) -> str:
     """Render the results as Markdown."""
     lines = ["One thread each, C = 1. *Excess* is how far the objective is above the optimum.", ""]
@@ -277,7 +261,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     prepare(arguments.mnist_dir, folder)
     wanted = arguments.only.split(",")
-    results: dict[str, Any] = {"facts": facts(), "duels": {}, "growth": {}}
+    results: dict[str, Any] = {"facts": protocol.facts(), "duels": {}, "growth": {}}
     for name in DUELS:
         if name.partition("-")[0] in wanted or name in wanted:
             results["duels"][name] = duel(folder, name, arguments.rows, arguments.repetitions)
