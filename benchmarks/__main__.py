@@ -241,6 +241,8 @@ def draw(results: dict[str, Any], file: Path) -> None:
         ax.fill_between(found["sizes"], found["least"], found["most"], alpha=0.3)
         ax.loglog(found["sizes"], found["seconds"], "o-")
         ax.set(xlabel=axis, ylabel="seconds for an epoch")
+        ax.set_xticks(found["sizes"], [f"{size:,}" for size in found["sizes"]], rotation=30)
+        ax.xaxis.minorticks_off()
     figure.tight_layout()
     figure.savefig(file, dpi=120)
     plt.close(figure)
