@@ -49,6 +49,7 @@ from skscratch.core.linear_algebra import (
     conjugate_gradients,
     inner,
     per_problem,
+    run_alone,
     solve_definite,
     solve_few_rows,
     solve_few_turned_rows,
@@ -70,6 +71,9 @@ FEW_STEPS = 10
 PRODUCT_COST = 12.0
 # Explicit Hessians are kept from step to step while all of them together are no larger.
 KEPT_ENTRIES = 2**26
+# Directions are shared among the threads where a Gram matrix takes so many multiplications: below,
+# handing over costs more than it saves.
+SHARED_GRAM = 2**27
 # Data with fewer multiplications per product than this are solved to the last digits: the further
 # steps take milliseconds, and integer weights then equal repeated rows to many digits.
 POLISHED_WORK = 2e7
@@ -274,7 +278,9 @@ class _Problems:
         def solve_features(k: int) -> None:
             P[k, 0] = solve_definite(self._hessian(k, active[k]), -point.G[k, 0])
 
-        self.features.run([partial(solve_rows, k) for k in by_rows])
+        worth_sharing = self.features.n_stored * n_features >= SHARED_GRAM
+        run = self.features.run if worth_sharing else run_alone
+        run([partial(solve_rows, k) for k in by_rows])
         if len(iterative):
             P[iterative], unfinished = self._iterative_directions(iterative, point, face, residual)
             if n_features <= EXPLICIT_SIZE:
@@ -283,7 +289,7 @@ class _Problems:
         alone = [k for k in explicit if self.grams[k] is None]
         for k in alone:
             solve_features(k)
-        self.features.run([partial(solve_features, k) for k in explicit if k not in alone])
+        run([partial(solve_features, k) for k in explicit if k not in alone])
         return P
 
     def _is_explicit(self, k: int, active: Array) -> bool:

@@ -22,6 +22,7 @@ __all__ = [
     "conjugate_gradients",
     "inner",
     "per_problem",
+    "run_alone",
     "solve_definite",
     "solve_few_rows",
     "solve_few_turned_rows",

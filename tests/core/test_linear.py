@@ -515,6 +515,7 @@ def test_twenty_thousand_texts_of_fifty_thousand_words(name):
 @pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array, scipy.sparse.csr_matrix])
 def test_threads_change_no_bit(name, dtype, make, monkeypatch):
     monkeypatch.setattr(linear_algebra, "PIECE_ENTRIES", 1000)
+    monkeypatch.setattr(linear, "SHARED_GRAM", 0)
     rng = np.random.default_rng(8)
     X = rng.normal(size=(400, 30)).astype(dtype)
     y = (X[:, 0] > 0) + 2 * (X[:, 1] > 0)
