@@ -1,10 +1,12 @@
 """Training beside Keras, PyTorch and scikit-learn, in turn and at equal quality.
 
     python -m benchmarks --mnist-dir DIR --out DIR [--workload NAME …] [--repetitions N] [--rows N]
+    python -m benchmarks --join DIR DIR … --out DIR
 
 A workload that is finished is kept in the output folder and not run again with the same settings.
-In the end there are ``speed.md``, ``speed.json`` and ``speed.png``. `LinearSVM` has a command of
-its own, ``python -m benchmarks.linear_svm``.
+In the end there are ``speed.md``, ``speed.json`` and ``speed.png``. The second form makes them from
+the ratios of several runs together. `LinearSVM` has a command of its own,
+``python -m benchmarks.linear_svm``.
 """
 
 from __future__ import annotations
@@ -95,23 +97,38 @@ def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int)
             for n in set(epochs.values()) - {epochs[OURS]}
         }
     losses[epochs[OURS]] = [t["loss"] for t in turns[OURS]]
+    return {"missing": missing, "turns": turns, "epochs": epochs} | _summary(
+        workload,
+        {c.name: c.facts for c in present},
+        turns,
+        epochs,
+        {c.name: mean(losses[epochs[c.name]]) for c in present[1:]},
+    )
+
+
+def _summary(
+    workload: Workload,
+    facts: dict[str, dict[str, Any]],
+    turns: dict[str, list[dict[str, Any]]],
+    epochs: dict[str, int],
+    our_losses: dict[str, float],
+) -> dict[str, Any]:
+    """Condense what each contestant did in its turns, and compare the others with us."""
     return {
-        "missing": missing,
         "contestants": {
-            c.name: c.facts
+            who: facts[who]
             | {
-                "epoch_seconds": median(t["seconds"] for t in turns[c.name]) / epochs[c.name],
-                "loss": mean(t["loss"] for t in turns[c.name]),
-                "peak_mib": max(t["peak_mib"] for t in turns[c.name]),
+                "epoch_seconds": median(t["seconds"] for t in turns[who]) / epochs[who],
+                "loss": mean(t["loss"] for t in turns[who]),
+                "peak_mib": max(t["peak_mib"] for t in turns[who]),
             }
-            for c in present
+            for who in turns
         },
         "against": {
-            c.name: _compared(workload, c.name, turns, epochs, mean(losses[epochs[c.name]]))
-            for c in present[1:]
+            who: _compared(workload, who, turns, epochs, our_losses[who])
+            for who in turns
+            if who != OURS
         },
-        "turns": turns,
-        "epochs": epochs,
     }
 
 
@@ -133,6 +150,47 @@ def _compared(
         "our_loss": our_loss,
         "loss": loss,
         "equal_quality": our_loss <= allowed,
+    }
+
+
+def join(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put several runs on one machine together, as if all turns had been taken in one."""
+    first = runs[0]
+    for run in runs[1:]:
+        if [run["facts"], run["threads"]] != [first["facts"], first["threads"]]:
+            raise SystemExit(
+                "Only runs on the same machine, with the same versions and threads, can be joined: "
+                f"one says {first['facts']}, {first['threads']} threads, another {run['facts']}, "
+                f"{run['threads']} threads."
+            )
+    workloads = {}
+    for name, workload in WORKLOADS.items():
+        found = [run["workloads"][name] for run in runs if name in run["workloads"]]
+        if not found:
+            continue
+        # Whoever was missing in one of the runs has no turn beside ours in it.
+        everywhere = [
+            who for who in workload.contestants() if all(who in some["turns"] for some in found)
+        ]
+        turns = {who: [t for some in found for t in some["turns"][who]] for who in everywhere}
+        our_losses = {
+            who: mean(some["against"][who].get("our_loss", 0.0) for some in found)
+            for who in everywhere
+            if who != OURS
+        }
+        epochs = found[0]["epochs"]
+        workloads[name] = {
+            "missing": {who: why for some in found for who, why in some["missing"].items()},
+            "turns": turns,
+            "epochs": epochs,
+        } | _summary(workload, found[0]["contestants"], turns, epochs, our_losses)
+    grown = [run["growth"] for run in runs if run["growth"]]
+    return {
+        "facts": first["facts"],
+        "threads": first["threads"],
+        "n_runs": len(runs),
+        "workloads": workloads,
+        "growth": grown[0] if grown else {},
     }
 
 
@@ -210,7 +268,13 @@ def report(results: dict[str, Any]) -> str:
         times = ", ".join(f"{size:,}: {seconds / first:.2f}" for size, seconds in points)
         lines += ["", f"An epoch against {axis}, the first as 1: {times}."]
     told = ", ".join(f"{name} {value}" for name, value in results["facts"].items())
-    lines += ["", f"{told}; {results['threads']} threads. {FALSE_IF}"]
+    turns = [len(found["turns"][OURS]) for found in results["workloads"].values() if found["turns"]]
+    runs = f"{results['n_runs']} runs" if results["n_runs"] > 1 else "One run"
+    lines += [
+        "",
+        f"{runs}, {min(turns, default=0)} turns for each contestant; the figure is the median of "
+        f"the ratios. {told}; {results['threads']} threads. {FALSE_IF}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -254,6 +318,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--mnist-dir", help="folder with the files of MNIST")
+    parser.add_argument(
+        "--join", type=Path, nargs="+", metavar="DIR", help="finished runs to put together"
+    )
     parser.add_argument("--out", type=Path, required=True)
     names = [*WORKLOADS, "growth"]
     parser.add_argument("--workload", nargs="+", choices=names, default=names)
@@ -262,6 +329,21 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="at most so many epochs, for a trial")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    if options.join:
+        write(join([_read(folder) for folder in options.join]), options.out)
+    else:
+        write(measure(options), options.out)
+
+
+def _read(folder: Path) -> Any:
+    file = folder / "speed.json"
+    if not file.exists():
+        raise SystemExit(f"{folder} holds no finished run: speed.json is missing.")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run what was asked for, and tell each result as it comes."""
     kept = protocol.Kept(options.out)
     chosen = [name for name in WORKLOADS if name in options.workload]
     data = {WORKLOADS[name].data for name in chosen}
@@ -272,6 +354,7 @@ def main() -> None:
     results: dict[str, Any] = {
         "facts": protocol.facts(),
         "threads": options.threads,
+        "n_runs": 1,
         "workloads": {},
         "growth": {},
     }
@@ -295,10 +378,16 @@ def main() -> None:
             [GROWTH[axis], settings, options.repetitions],
             lambda axis=axis: growth(options.out, axis, settings, options.repetitions),
         )
-    (options.out / "speed.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return results
+
+
+def write(results: dict[str, Any], folder: Path) -> None:
+    """Write raw figures, table and plot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "speed.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     text = report(results)
-    (options.out / "speed.md").write_text(text, encoding="utf-8")
-    draw(results, options.out / "speed.png")
+    (folder / "speed.md").write_text(text, encoding="utf-8")
+    draw(results, folder / "speed.png")
     print(text)
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import protocol
+from benchmarks import protocol, shares
 from benchmarks.__main__ import main, verdict
 from benchmarks.workloads import GROWTH, OURS, SCIKIT_LEARN, UNSHUFFLED, WORKLOADS, Workload
 
@@ -46,6 +46,30 @@ def test_a_contest_names_the_missing_writes_all_and_is_kept(tmp_path, monkeypatc
 
     monkeypatch.setattr("benchmarks.__main__.contest", again)
     main()
+
+    joined = tmp_path / "joined"
+    command = ["benchmarks", "--join", str(tmp_path), str(tmp_path), "--out", str(joined)]
+    monkeypatch.setattr(sys, "argv", command)
+    main()
+    together = json.loads((joined / "speed.json").read_text())["workloads"]["xor"]
+    assert together["against"] == found["against"]
+    assert together["turns"][OURS] == 2 * found["turns"][OURS]
+    assert "2 runs, 2 turns for each contestant" in (joined / "speed.md").read_text()
+    assert "| xor | Keras | not installed |" in (joined / "speed.md").read_text()
+
+
+def test_only_finished_runs_on_one_machine_are_joined(tmp_path, monkeypatch):
+    for k in (1, 2):
+        (tmp_path / str(k)).mkdir()
+        facts = {"facts": {"processors": k}, "threads": 2, "workloads": {}, "growth": {}}
+        (tmp_path / str(k) / "speed.json").write_text(json.dumps(facts))
+    command = ["benchmarks", "--out", str(tmp_path / "both"), "--join"]
+    monkeypatch.setattr(sys, "argv", [*command, str(tmp_path / "1"), str(tmp_path / "2")])
+    with pytest.raises(SystemExit, match="Only runs on the same machine"):
+        main()
+    monkeypatch.setattr(sys, "argv", [*command, str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit, match=r"holds no finished run: speed\.json is missing"):
+        main()
 
 
 def test_the_ratio_is_the_median_of_neighbours():
@@ -91,3 +115,16 @@ def test_what_grows_is_named_in_every_point(axis):
     name, points = GROWTH[axis]
     assert name in WORKLOADS
     assert all(axis in point for point in points)
+
+
+def test_shares_of_a_fit_add_up(tmp_path, monkeypatch, capsys):
+    command = ["shares", "--out", str(tmp_path), "--workload", "pipeline-search", "--rows", "200"]
+    monkeypatch.setattr(sys, "argv", command)
+    shares.main()
+    header, _, row = (tmp_path / "shares.md").read_text().splitlines()
+    assert header.split(" | ")[1:] == [*shares.KINDS[:-1], shares.REST + " |"]
+    figures = [int(cell.strip(" %|")) for cell in row.split(" | ")[1:]]
+    assert sum(figures) == pytest.approx(100, abs=len(figures))
+    assert figures[shares.KINDS.index(shares.PRODUCTS)] > 0
+    assert figures[shares.KINDS.index("LinearSVM")] > 0
+    assert row in capsys.readouterr().out
