@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import lapack
 
 __all__ = [
     "Features",
@@ -36,6 +36,8 @@ BLOCK_ROWS = 8192
 PIECE_ENTRIES = 2**21
 # Sparse rows are made dense at most so many entries at a time.
 DENSE_ENTRIES = 2**20
+# Cholesky's factors and the solution in one call.
+POSV = {"f": lapack.sposv, "d": lapack.dposv}
 # Rows for each feature that the spectrum is taken from: a preconditioner need not be exact.
 SPECTRUM_ROWS = 8
 
@@ -223,6 +225,8 @@ def _dense(A: Any) -> Array:
 
 def solve_definite(A: Array, b: Array) -> Array:
     """Solve ``A x = b`` for a positive definite ``A``, which is overwritten."""
+    if not len(A):
+        return b
     # Scaling to a unit diagonal spares the digits where columns differ in size.
     scale = 1.0 / np.sqrt(A.diagonal())
     A *= scale
@@ -231,15 +235,14 @@ def solve_definite(A: Array, b: Array) -> Array:
         return np.full_like(b, np.nan)
     jitter = 0.0
     while True:
-        try:
-            factor = cho_factor(A.T, check_finite=False)
-            break
-        except np.linalg.LinAlgError:
-            # Rounding has left A indefinite: with so much more of the identity it is not.
-            jitter = 10.0 * jitter or len(A) * float(np.finfo(A.dtype).eps)
-            A.flat[:: len(A) + 1] += jitter
-    x: Array = cho_solve(factor, scale * b, check_finite=False) * scale
-    return x
+        # LAPACK itself: for small systems SciPy's functions around it take longer than it does.
+        _, x, not_definite = POSV[A.dtype.char](A.T, scale * b)
+        if not not_definite:
+            solution: Array = x * scale
+            return solution
+        # Rounding has left A indefinite: with so much more of the identity it is not.
+        jitter = 10.0 * jitter or len(A) * float(np.finfo(A.dtype).eps)
+        A.flat[:: len(A) + 1] += jitter
 
 
 def solve_few_rows(B: Any, b: Array) -> Array:
