@@ -102,7 +102,7 @@ def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int)
         {c.name: c.facts for c in present},
         turns,
         epochs,
-        {c.name: mean(losses[epochs[c.name]]) for c in present[1:]},
+        {c.name: mean(losses[epochs[c.name]]) for c in present if c.name not in (OURS, *FLOORS)},
     )
 
 
@@ -125,7 +125,7 @@ def _summary(
             for who in turns
         },
         "against": {
-            who: _compared(workload, who, turns, epochs, our_losses[who])
+            who: _compared(workload, who, turns, epochs, our_losses.get(who))
             for who in turns
             if who != OURS
         },
@@ -137,10 +137,10 @@ def _compared(
     who: str,
     turns: dict[str, list[dict[str, Any]]],
     epochs: dict[str, int],
-    our_loss: float,
+    our_loss: float | None,
 ) -> dict[str, Any]:
     theirs, ours = ([t["seconds"] / epochs[n] for t in turns[n]] for n in (who, OURS))
-    if who in FLOORS:
+    if our_loss is None:
         return protocol.ratio(ours, theirs)
     # In a search the figure is a share of errors, else a loss.
     loss = mean(t["loss"] for t in turns[who])
@@ -154,44 +154,54 @@ def _compared(
 
 
 def join(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put several runs on one machine together, as if all turns had been taken in one."""
-    first = runs[0]
-    for run in runs[1:]:
-        if [run["facts"], run["threads"]] != [first["facts"], first["threads"]]:
-            raise SystemExit(
-                "Only runs on the same machine, with the same versions and threads, can be joined: "
-                f"one says {first['facts']}, {first['threads']} threads, another {run['facts']}, "
-                f"{run['threads']} threads."
-            )
+    """Put runs of the same work together, as if all turns had been taken in one."""
+    _refuse_unless_equal("the machine and the versions", [run["facts"] for run in runs])
+    _refuse_unless_equal("the number of threads", [run["threads"] for run in runs])
     workloads = {}
     for name, workload in WORKLOADS.items():
         found = [run["workloads"][name] for run in runs if name in run["workloads"]]
         if not found:
             continue
-        # Whoever was missing in one of the runs has no turn beside ours in it.
-        everywhere = [
-            who for who in workload.contestants() if all(who in some["turns"] for some in found)
-        ]
-        turns = {who: [t for some in found for t in some["turns"][who]] for who in everywhere}
-        our_losses = {
-            who: mean(some["against"][who].get("our_loss", 0.0) for some in found)
-            for who in everywhere
-            if who != OURS
+        _refuse_unless_equal(f"the task of {name}", [some["task"] for some in found])
+        _refuse_unless_equal(
+            f"the contestants of {name}",
+            [{who: c["version"] for who, c in some["contestants"].items()} for some in found],
+        )
+        first = found[0]
+        turns = {who: [t for some in found for t in some["turns"][who]] for who in first["turns"]}
+        facts = {
+            who: c
+            | {"import_seconds": median(s["contestants"][who]["import_seconds"] for s in found)}
+            for who, c in first["contestants"].items()
         }
-        epochs = found[0]["epochs"]
-        workloads[name] = {
-            "missing": {who: why for some in found for who, why in some["missing"].items()},
+        our_losses = {
+            who: mean(some["against"][who]["our_loss"] for some in found)
+            for who in turns
+            if who not in (OURS, *FLOORS)
+        }
+        workloads[name] = {key: first[key] for key in ("task", "missing", "epochs")} | {
             "turns": turns,
-            "epochs": epochs,
-        } | _summary(workload, found[0]["contestants"], turns, epochs, our_losses)
+            **_summary(workload, facts, turns, first["epochs"], our_losses),
+        }
     grown = [run["growth"] for run in runs if run["growth"]]
     return {
-        "facts": first["facts"],
-        "threads": first["threads"],
-        "n_runs": len(runs),
+        "edition": protocol.EDITION,
+        "facts": runs[0]["facts"],
+        "threads": runs[0]["threads"],
+        "n_runs": sum(run["n_runs"] for run in runs),
         "workloads": workloads,
+        # The points of one run have taken turns with each other, those of several have not.
         "growth": grown[0] if grown else {},
     }
+
+
+def _refuse_unless_equal(what: str, values: list[Any]) -> None:
+    for value in values[1:]:
+        if value != values[0]:
+            raise SystemExit(
+                f"Only runs of the same work on the same machine can be joined, but {what} differ: "
+                f"{values[0]} and {value}."
+            )
 
 
 def growth(folder: Path, axis: str, settings: dict[str, Any], repetitions: int) -> dict[str, Any]:
@@ -268,12 +278,14 @@ def report(results: dict[str, Any]) -> str:
         times = ", ".join(f"{size:,}: {seconds / first:.2f}" for size, seconds in points)
         lines += ["", f"An epoch against {axis}, the first as 1: {times}."]
     told = ", ".join(f"{name} {value}" for name, value in results["facts"].items())
-    turns = [len(found["turns"][OURS]) for found in results["workloads"].values() if found["turns"]]
-    runs = f"{results['n_runs']} runs" if results["n_runs"] > 1 else "One run"
+    turns = sorted({len(found["turns"][OURS]) for found in results["workloads"].values()})
+    runs = "One run"
+    if results["n_runs"] > 1:
+        runs = f"{results['n_runs']} runs (growth: one)"
     lines += [
         "",
-        f"{runs}, {min(turns, default=0)} turns for each contestant; the figure is the median of "
-        f"the ratios. {told}; {results['threads']} threads. {FALSE_IF}",
+        f"{runs}, {' or '.join(map(str, turns))} turns for each contestant; the figure is the "
+        f"median of the ratios. {told}; {results['threads']} threads. {FALSE_IF}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -329,17 +341,34 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="at most so many epochs, for a trial")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    if options.join:
-        write(join([_read(folder) for folder in options.join]), options.out)
-    else:
+    if not options.join:
         write(measure(options), options.out)
+        return
+    useless = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(options).items()
+        if name not in ("join", "out") and value != parser.get_default(name)
+    ]
+    if useless:
+        parser.error(f"--join only puts finished runs together: {', '.join(useless)} has no use")
+    folders = [folder.resolve() for folder in options.join]
+    if len({*folders, options.out.resolve()}) <= len(folders):
+        parser.error("--join and --out need different folders, each named once")
+    write(join([_read(folder) for folder in folders]), options.out)
 
 
 def _read(folder: Path) -> Any:
     file = folder / "speed.json"
     if not file.exists():
         raise SystemExit(f"{folder} holds no finished run: speed.json is missing.")
-    return json.loads(file.read_text(encoding="utf-8"))
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+        edition = results.get("edition")
+    except (ValueError, AttributeError) as error:
+        raise SystemExit(f"{file} is damaged: {error}.") from error
+    if edition != protocol.EDITION:
+        raise SystemExit(f"{file} is of another edition of this benchmark: run it again.")
+    return results
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -352,6 +381,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     write_data(options.out, options.mnist_dir, sorted(data))
     settings = {"rows": options.rows, "threads": options.threads}
     results: dict[str, Any] = {
+        "edition": protocol.EDITION,
         "facts": protocol.facts(),
         "threads": options.threads,
         "n_runs": 1,
@@ -362,14 +392,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         changes = dict(settings)
         if options.epochs is not None:
             changes["epochs"] = min(options.epochs, WORKLOADS[name].epochs)
+        task = WORKLOADS[name].task(**changes)
         found = kept.get(
             name,
-            [WORKLOADS[name].task(**changes), options.repetitions],
+            [task, options.repetitions],
             lambda name=name, changes=changes: contest(
                 options.out, name, changes, options.repetitions
             ),
         )
-        results["workloads"][name] = found
+        # As JSON has it, without tuples: so it is compared with that of another run.
+        results["workloads"][name] = found | {"task": json.loads(json.dumps(task))}
         for who, against in found["against"].items():
             print(f"{name}, {who}: {verdict(who, against)}", flush=True)
     for axis in GROWTH if "growth" in options.workload else ():
@@ -384,10 +416,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def write(results: dict[str, Any], folder: Path) -> None:
     """Write raw figures, table and plot."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "speed.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     text = report(results)
     (folder / "speed.md").write_text(text, encoding="utf-8")
     draw(results, folder / "speed.png")
+    # Last, since it says that the run is finished.
+    (folder / "speed.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(text)
 
 

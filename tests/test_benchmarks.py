@@ -1,6 +1,7 @@
 """The benchmarks, on few rows: what they write, never how fast anything was."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -47,29 +48,64 @@ def test_a_contest_names_the_missing_writes_all_and_is_kept(tmp_path, monkeypatc
     monkeypatch.setattr("benchmarks.__main__.contest", again)
     main()
 
+    shutil.copytree(tmp_path, tmp_path / "again")
     joined = tmp_path / "joined"
-    command = ["benchmarks", "--join", str(tmp_path), str(tmp_path), "--out", str(joined)]
+    command = ["benchmarks", "--join", str(tmp_path), str(tmp_path / "again"), "--out", str(joined)]
     monkeypatch.setattr(sys, "argv", command)
     main()
     together = json.loads((joined / "speed.json").read_text())["workloads"]["xor"]
     assert together["against"] == found["against"]
     assert together["turns"][OURS] == 2 * found["turns"][OURS]
-    assert "2 runs, 2 turns for each contestant" in (joined / "speed.md").read_text()
+    assert "2 runs (growth: one), 2 turns for each contestant" in (joined / "speed.md").read_text()
     assert "| xor | Keras | not installed |" in (joined / "speed.md").read_text()
 
 
-def test_only_finished_runs_on_one_machine_are_joined(tmp_path, monkeypatch):
-    for k in (1, 2):
-        (tmp_path / str(k)).mkdir()
-        facts = {"facts": {"processors": k}, "threads": 2, "workloads": {}, "growth": {}}
-        (tmp_path / str(k) / "speed.json").write_text(json.dumps(facts))
-    command = ["benchmarks", "--out", str(tmp_path / "both"), "--join"]
-    monkeypatch.setattr(sys, "argv", [*command, str(tmp_path / "1"), str(tmp_path / "2")])
-    with pytest.raises(SystemExit, match="Only runs on the same machine"):
+RUN = {"edition": protocol.EDITION, "facts": {}, "threads": 2, "n_runs": 1, "growth": {}}
+XOR = {"task": {"epochs": 4}, "contestants": {OURS: {"version": "1"}}}
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (RUN | {"threads": 1}, "the number of threads differ: 2 and 1"),
+        (RUN | {"facts": {"Python": "3"}}, "the machine and the versions differ"),
+        (RUN | {"workloads": {"xor": XOR | {"task": {"epochs": 1}}}}, "the task of xor differ"),
+        (
+            RUN | {"workloads": {"xor": XOR | {"contestants": {OURS: {"version": "2"}}}}},
+            "the contestants of xor differ",
+        ),
+        (RUN | {"edition": 1}, "another edition of this benchmark: run it again"),
+        ([], r"speed\.json is damaged"),
+        (None, r"holds no finished run: speed\.json is missing"),
+    ],
+)
+def test_only_finished_runs_of_the_same_work_are_joined(other, message, tmp_path, monkeypatch):
+    for name, run in (("one", RUN | {"workloads": {"xor": XOR}}), ("other", other)):
+        (tmp_path / name).mkdir()
+        if run is not None:
+            (tmp_path / name / "speed.json").write_text(json.dumps(run))
+    folders = [str(tmp_path / name) for name in ("one", "other")]
+    monkeypatch.setattr(
+        sys, "argv", ["benchmarks", "--out", str(tmp_path / "both"), "--join", *folders]
+    )
+    with pytest.raises(SystemExit, match=message):
         main()
-    monkeypatch.setattr(sys, "argv", [*command, str(tmp_path / "nowhere")])
-    with pytest.raises(SystemExit, match=r"holds no finished run: speed\.json is missing"):
+    assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--join", "a", "b", "--out", "c", "--rows", "5"], "--rows has no use"),
+        (["--join", "a", "a", "--out", "c"], "each named once"),
+        (["--join", "a", "b", "--out", "b"], "different folders"),
+    ],
+)
+def test_joining_says_what_makes_no_sense(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    with pytest.raises(SystemExit):
         main()
+    assert message in capsys.readouterr().err
 
 
 def test_the_ratio_is_the_median_of_neighbours():
@@ -121,7 +157,8 @@ def test_shares_of_a_fit_add_up(tmp_path, monkeypatch, capsys):
     command = ["shares", "--out", str(tmp_path), "--workload", "pipeline-search", "--rows", "200"]
     monkeypatch.setattr(sys, "argv", command)
     shares.main()
-    header, _, row = (tmp_path / "shares.md").read_text().splitlines()
+    header, _, row, _, facts = (tmp_path / "shares.md").read_text().splitlines()
+    assert "one thread" in facts
     assert header.split(" | ")[1:] == [*shares.KINDS[:-1], shares.REST + " |"]
     figures = [int(cell.strip(" %|")) for cell in row.split(" | ")[1:]]
     assert sum(figures) == pytest.approx(100, abs=len(figures))

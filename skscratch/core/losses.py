@@ -50,6 +50,11 @@ class LossBuffers:
             units=np.ones(width, dtype),
         )
 
+    def row_sums(self, x: Array) -> Array:
+        """Return the sums of the rows of `x`, in `column`: five times as fast by a product."""
+        x.dot(self.units, out=self.column[:, 0])
+        return self.column
+
     def total(self) -> float:
         """Return the sum of `value`, by products: three times as fast as NumPy's own sum."""
         self.ones.dot(self.value, out=self.sums)
@@ -213,9 +218,7 @@ class LogLoss(Loss, name="log_loss"):
         np.maximum.reduce(raw, axis=1, keepdims=True, out=b.column)
         np.subtract(raw, b.column, out=b.value)
         np.exp(b.value, out=b.grad)
-        # By a product, five times as fast as NumPy's own sum along short rows.
-        b.grad.dot(b.units, out=b.column[:, 0])
-        b.grad /= b.column
+        b.grad /= b.row_sums(b.grad)
         b.grad -= target
         np.log(b.column, out=b.column)
         np.subtract(b.column, b.value, out=b.value)
@@ -269,8 +272,7 @@ class MulticlassHinge(Loss, name="multiclass_hinge"):
         b.value *= target
         # Of several largest, all are lowered alike: a subgradient of the maximum.
         np.equal(b.scratch, b.column, out=b.grad)
-        np.add.reduce(b.grad, axis=1, keepdims=True, out=b.column)
-        b.grad /= b.column
+        b.grad /= b.row_sums(b.grad)
         b.grad -= target
 
 

@@ -21,6 +21,7 @@ from sklearn.svm import LinearSVC
 from skscratch.core import linear, linear_algebra
 from skscratch.core.linear import CrammerSinger, Hinge, LinearSolution, SquaredHinge, solve
 from skscratch.core.linear_algebra import solve_definite
+from skscratch.core.workers import Workers
 
 
 def iris():
@@ -524,6 +525,19 @@ def test_threads_change_no_bit(name, dtype, make, monkeypatch):
     one, two = (solve(X, make_loss(name, y), cost, n_threads=n_threads) for n_threads in (1, 2))
     assert_array_equal(one.coef, two.coef)
     assert one.dual_gap == two.dual_gap
+
+
+@pytest.mark.parametrize(("from_size", "shared"), [(linear.SHARED_GRAM, False), (0, True)])
+def test_directions_of_small_problems_stay_on_one_thread(from_size, shared, monkeypatch):
+    given = []
+    run = Workers.run
+    monkeypatch.setattr(
+        Workers, "run", lambda self, jobs: (given.append(len(jobs)), run(self, jobs))
+    )
+    monkeypatch.setattr(linear, "SHARED_GRAM", from_size)
+    X = np.random.default_rng(8).normal(size=(400, 30))
+    solve(X, make_loss("squared_hinge", np.arange(400) % 3), np.ones(400), n_threads=2)
+    assert (max(given) > 1) is shared
 
 
 @pytest.mark.parametrize("n_features", [5, 40])
