@@ -277,7 +277,7 @@ def report(results: dict[str, Any]) -> str:
         first = found["seconds"][0]
         times = ", ".join(f"{size:,}: {seconds / first:.2f}" for size, seconds in points)
         lines += ["", f"An epoch against {axis}, the first as 1: {times}."]
-    told = ", ".join(f"{name} {value}" for name, value in results["facts"].items())
+    told = protocol.told(results["facts"])
     turns = sorted({len(found["turns"][OURS]) for found in results["workloads"].values()})
     runs = "One run"
     if results["n_runs"] > 1:

@@ -119,6 +119,11 @@ def facts() -> dict[str, Any]:
     }
 
 
+def told(facts: dict[str, Any]) -> str:
+    """Return the facts as one line of text."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
 def _processor() -> str:
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []

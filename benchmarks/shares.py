@@ -109,8 +109,7 @@ def main() -> None:
         found = shares(task)
         lines.append(f"| {name} | {' | '.join(f'{found[kind]:.0%}' for kind in KINDS)} |")
         print(lines[-1], flush=True)
-    told = ", ".join(f"{name} {value}" for name, value in protocol.facts().items())
-    lines += ["", f"{told}; one thread."]
+    lines += ["", f"{protocol.told(protocol.facts())}; one thread."]
     (options.out / "shares.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(lines[-1])
 

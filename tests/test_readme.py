@@ -61,7 +61,7 @@ def test_ci_runs_exactly_the_test_command():
     assert command_after("tests").endswith("python -m pytest --cov -n auto")
 
 
-@pytest.mark.parametrize("name", ["figures", "keras", "autoencoder", "speed", "svm"])
+@pytest.mark.parametrize("name", ["figures", "keras", "autoencoder", "speed", "shares", "svm"])
 def test_the_figures_are_there(name):
     figures = TEXT.partition(f"<!-- {name}: begin -->")[2].partition(f"<!-- {name}: end -->")[0]
     assert figures.count("|") > 10
