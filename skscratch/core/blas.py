@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from types import TracebackType
 from typing import Any, Self
 
 from threadpoolctl import ThreadpoolController
@@ -22,6 +22,26 @@ class SingleThreadedBLAS:
         self._limit: Any = None
         self._found: ThreadpoolController | None = None
 
+    def survive_forks(self) -> None:
+        """Have every child that is forked from now on start without a limit and without entries.
+
+        The child has none of the threads that entered, and a lock that one of them held would
+        never be released: the fork waits for the lock instead.
+        """
+        # Windows has no forks.
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._lock.acquire,
+                after_in_parent=self._lock.release,
+                after_in_child=self._start_in_child,
+            )
+
+    def _start_in_child(self) -> None:
+        if self._depth > 0:
+            self._depth = 0
+            self._lift()
+        self._lock.release()
+
     def _controller(self) -> ThreadpoolController:
         # Looking through all loaded libraries takes milliseconds: once is enough.
         if self._found is None:
@@ -38,10 +58,16 @@ class SingleThreadedBLAS:
             if hasattr(library, "clear_controlling_thread"):
                 library.clear_controlling_thread(force=True)
 
+    def _lift(self) -> None:
+        self._take_control()
+        self._limit.restore_original_limits()
+        self._take_control()
+
     def threads_allowed(self) -> int:
         """Return how many threads BLAS may use at this moment."""
-        libraries = self._controller().lib_controllers
-        return min((int(lib.num_threads) for lib in libraries), default=1)
+        with self._lock:
+            libraries = self._controller().lib_controllers
+            return min((int(lib.num_threads) for lib in libraries), default=1)
 
     def __enter__(self) -> Self:
         with self._lock:
@@ -51,18 +77,14 @@ class SingleThreadedBLAS:
             self._depth += 1
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: Any) -> None:
         with self._lock:
-            self._depth -= 1
-            if self._depth == 0:
-                self._take_control()
-                self._limit.restore_original_limits()
-                self._take_control()
+            # 0: entered before a fork, and left in the child.
+            if self._depth > 0:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._lift()
 
 
 single_threaded_blas = SingleThreadedBLAS()
+single_threaded_blas.survive_forks()

@@ -52,24 +52,36 @@ class Workers:
         self._jobs: Sequence[Job] | None = ()
         self._errors: list[BaseException] = []
         # Bare locks: handing over takes a quarter of what events and queues need.
-        self._go = [threading.Lock() for _ in range(self.n_threads - 1)]
-        self._done = [threading.Lock() for _ in range(self.n_threads - 1)]
+        self._go = [_held_lock() for _ in range(self.n_threads - 1)]
+        self._done = [_held_lock() for _ in range(self.n_threads - 1)]
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         single_threaded_blas.__enter__()
-        for k, (go, done) in enumerate(zip(self._go, self._done, strict=True)):
-            go.acquire()
-            done.acquire()
+        try:
+            self._start_threads()
+        except BaseException:
+            # Without room for another thread, or interrupted: those that run must end.
+            self.__exit__()
+            raise
+        return self
+
+    def _start_threads(self) -> None:
+        for k in range(self.n_threads - 1):
             # The copied context brings NumPy's error state along.
             target = contextvars.copy_context().run
-            threading.Thread(target=target, args=(self._serve, k), daemon=True).start()
-        return self
+            thread = threading.Thread(target=target, args=(self._serve, k), daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def __exit__(self, *exception: Any) -> None:
         self._jobs = None
         for go in self._go:
             go.release()
-        single_threaded_blas.__exit__(*exception)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+        single_threaded_blas.__exit__()
 
     def _serve(self, k: int) -> None:
         while True:
@@ -104,6 +116,12 @@ class Workers:
         if self._errors:
             error, self._errors = self._errors[0], []
             raise error
+
+
+def _held_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 def predict(
