@@ -9,13 +9,25 @@ Every loss is a sum over a row's outputs. The `Objective` divides by the sum of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from skscratch.core.functions import Array, logistic, positive, softmax, softplus
 from skscratch.core.named import Named
+
+# Where the targets of each kind lie.
+INTERVALS = {
+    "real": (-math.inf, math.inf),
+    "share": (0.0, 1.0),
+    "one-hot": (0.0, 1.0),
+    "sign": (-1.0, 1.0),
+    "count": (0.0, math.inf),
+}
+# So many units of rounding beyond an end still count as the end.
+ROUNDINGS = 8
 
 
 @dataclass(eq=False, slots=True)
@@ -72,6 +84,31 @@ class Loss(Named, family="loss"):
     link: ClassVar[str] = "identity"
     targets: ClassVar[str] = "real"
     factor: ClassVar[float] = 1.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The smallest and the largest target that the loss is made for."""
+        return INTERVALS[self.targets]
+
+    def allows(self, low: float, high: float, dtype: np.dtype[Any]) -> bool:
+        """Return whether targets from `low` to `high` lie in the interval.
+
+        Scaling to an interval leaves values a few units of rounding outside: these count as its
+        ends.
+        """
+        slack = ROUNDINGS * float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
+        return self.interval[0] - slack <= low and high <= self.interval[1] + slack
+
+    def check_targets(self, target: Array) -> None:
+        """Raise a ValueError if a target lies outside the interval."""
+        if self.interval == INTERVALS["real"] or not target.size:
+            return
+        low, high = float(target.min()), float(target.max())
+        if not self.allows(low, high, target.dtype):
+            raise ValueError(
+                f"The loss {self.name!r} is made for targets from {self.interval[0]:g} to "
+                f"{self.interval[1]:g}, but they run from {low:g} to {high:g}."
+            )
 
     def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
         """Fill ``b.value`` with the losses and ``b.grad`` with their derivatives over `factor`."""

@@ -452,6 +452,8 @@ class Workspace:
     ) -> None:
         widths = self.stack.widths
         dy = self.buffer(("dy", len(frames)), heights[-1], widths[-1], most[-1])
+        # A loss writes its gradient there, whether or not a layer asks for it.
+        frames[-1].dy = dy
         for i in reversed(self.trained_layers):
             frame, layer = frames[i], self.stack.layers[i]
             frame.dy = dy

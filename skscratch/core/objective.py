@@ -55,13 +55,32 @@ class Objective:
         """Return the objective on some rows; its gradient is then in ``ws.grad``.
 
         `weight` has shape (n, 1), or (n, n_out) where outputs of a row weigh differently; `total`
-        is what to divide by, by default its sum.
+        is what to divide by, by default its sum. A ValueError tells which argument does not fit.
         """
+        self._check(X, target, ws, weight)
         total = self.total(len(X), weight) if total is None else total
         value = self.data_term(X, target, ws, weight, total)
         if self.l2:
             self.add_penalty_grad(ws.grad, slice(0, self.network.n_weights), total)
         return value + self.penalty(total)
+
+    def _check(self, X: Array, target: Array, ws: Workspace, weight: Array | None) -> None:
+        network = self.network
+        if not ws.train or ws.stack is not network:
+            raise ValueError(
+                "A gradient needs a workspace for training this network: "
+                "network.workspace(rows, train=True)."
+            )
+        allowed = {"X": {network.n_in}, "target": {network.n_out}, "weight": {1, network.n_out}}
+        given = {"X": X, "target": target, "weight": weight}
+        for name, data in given.items():
+            if data is None:
+                continue
+            widths = sorted(allowed[name])
+            if data.ndim != 2 or len(data) != len(X) or data.shape[1] not in widths:
+                expected = " or ".join(f"({len(X)}, {width})" for width in widths)
+                raise ValueError(f"{name} must have shape {expected}, got {data.shape}.")
+        self.loss.check_targets(target)
 
     @staticmethod
     def total(n: int, weight: Array | None) -> float:
@@ -98,7 +117,8 @@ class Objective:
         if weight is None:
             return factor
         scale = ws.buffer("row scale", rows, weight.shape[1])
-        np.multiply(weight, factor, out=scale)
+        # In float64, where neither small weights become 0 nor large factors overflow.
+        np.multiply(weight, factor, out=scale, casting="same_kind")
         return scale
 
     def _buffers(self, ws: Workspace, rows: int) -> LossBuffers:
@@ -126,6 +146,8 @@ class Objective:
         """Add the penalty's gradient for one slice of the weights to `grad`, that slice's own."""
         factor = self._l2_of(total)
         weights = self.network.params[place]
+        if not len(weights):
+            return
         if scratch is None:
             scratch = np.empty(min(PENALTY_BLOCK, len(weights)), weights.dtype)
         for start in range(0, len(weights), len(scratch)):

@@ -28,11 +28,12 @@ Rate = Array | float
 
 @dataclass
 class OptimizerState:
-    """How many steps were taken, and the optimizer's parameter-sized vectors."""
+    """How many steps were taken by which optimizer, and its parameter-sized vectors."""
 
+    optimizer: Optimizer
     t: int
     slots: tuple[Array, ...]
-    scratch: Array = field(repr=False)
+    scratch: Array | None = field(default=None, repr=False)
 
 
 class Optimizer(Named, family="optimizer"):
@@ -40,13 +41,32 @@ class Optimizer(Named, family="optimizer"):
 
     n_slots: ClassVar[int] = 0
 
+    def slots_used(self) -> int:
+        """Return how many vectors the optimizer keeps with these hyperparameters."""
+        return self.n_slots
+
     def start(self, params: Array) -> OptimizerState:
         """Make the state for training `params`."""
-        slots = tuple(np.zeros_like(params) for _ in range(self.n_slots))
-        return OptimizerState(0, slots, np.empty_like(params))
+        slots = tuple(np.zeros_like(params) for _ in range(self.slots_used()))
+        return OptimizerState(self, 0, slots)
+
+    def check_state(self, state: OptimizerState, params: Array) -> None:
+        """Raise a ValueError if `state` does not belong to this optimizer and these parameters."""
+        if type(state.optimizer) is not type(self) or len(state.slots) != self.slots_used():
+            raise ValueError(
+                f"The state to go on from was made by {state.optimizer!r}, which keeps other "
+                f"vectors than {self!r}. Choose the same optimizer, or state=None."
+            )
+        if any(slot.shape != params.shape or slot.dtype != params.dtype for slot in state.slots):
+            raise ValueError(
+                f"The state to go on from belongs to other parameters: here there are "
+                f"{len(params)} of type {params.dtype}."
+            )
 
     def step(self, params: Array, grads: Array, lr: Rate, state: OptimizerState) -> None:
         """Change all of `params` in place; `grads` is used up."""
+        if state.scratch is None:
+            state.scratch = np.empty_like(params)
         state.t += 1
         self.update(params, grads, state.slots, state.scratch, lr, state.t)
 
@@ -76,10 +96,8 @@ class SGD(Optimizer, name="sgd"):
 
     n_slots: ClassVar[int] = 1
 
-    def start(self, params: Array) -> OptimizerState:
-        if self.momentum:
-            return super().start(params)
-        return OptimizerState(0, (), np.empty_like(params))
+    def slots_used(self) -> int:
+        return self.n_slots if self.momentum else 0
 
     def update(
         self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int

@@ -54,7 +54,8 @@ def test_blocks_give_the_bits_of_the_whole(name, cut):
         optimizer.step(whole, gradient, 0.01, state)
         for place in (slice(0, cut), slice(cut, 100)):
             slots = [slot[place] for slot in other.slots]
-            optimizer.update(blocks[place], copy[place], slots, other.scratch[place], 0.01, t)
+            scratch = np.empty_like(blocks[place])
+            optimizer.update(blocks[place], copy[place], slots, scratch, 0.01, t)
     np.testing.assert_array_equal(whole, blocks)
 
 
