@@ -1,8 +1,8 @@
 """Mini-batch training: batches, the loop, its history, stopping and resuming.
 
-The loop is three short steps. `train` runs epochs until something says stop, `_epoch` runs batches,
-`BatchGradient` and `ParameterUpdate` make up one training step. Stopping is a return value. What is
-needed to go on later, bit for bit, is in the returned `TrainingState`.
+The loop is three short steps. `_run_epochs` runs epochs until one is judged to be the last,
+`_Epoch` runs batches, `BatchGradient` and `ParameterUpdate` make up one step. Stopping is a return
+value. What is needed to go on later, bit for bit, is in the returned `TrainingState`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skscratch.core.functions import Array
 from skscratch.core.initializers import RandomSource
+from skscratch.core.interrupts import Interrupts
 from skscratch.core.network import Workspace
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD, Optimizer, OptimizerState
@@ -33,6 +34,9 @@ BLOCK_ROWS = 1024
 BLOCK_ALONE = 1 << 15
 BLOCK_SHARED = 1 << 20
 FEWEST_SHARED = 1 << 17
+
+# Dividing by a denormal number could overflow.
+SMALLEST_TOTAL = float(np.finfo(np.float64).tiny)
 
 Index = slice | NDArray[np.intp]
 
@@ -94,21 +98,30 @@ def as_rows(data: Array | Rows) -> Rows:
 
 @dataclass(frozen=True)
 class Patience:
-    """Stop after more than `n_epochs` epochs in a row without an improvement by `tol`."""
+    """Stop after more than `n_epochs` epochs in a row without an improvement by `tol`.
+
+    `monitor` says of what: ``"score"``, the validation score where there is one, or ``"loss"``, the
+    training loss in any case.
+    """
 
     tol: float = 1e-4
     n_epochs: float = 10
+    monitor: Literal["score", "loss"] = "score"
 
 
 @dataclass
 class TrainingState:
-    """All that training carries from step to step, besides the parameters."""
+    """All that training carries from step to step, besides the parameters.
+
+    `best_params` are those of the epoch with the `best_score`.
+    """
 
     optimizer: OptimizerState
     rng: RandomSource
     shard_rngs: list[np.random.Generator]
     clock: Clock
-    best: float = -np.inf
+    best_loss: float = np.inf
+    best_score: float = -np.inf
     n_stale: int = 0
     best_params: Array | None = None
 
@@ -117,8 +130,8 @@ class TrainingState:
 class TrainingRun:
     """What happened: one loss an epoch, one score an epoch if there was somebody to give it.
 
-    `stopped` is ``"patience"``, ``"on_epoch"`` or ``"diverged"`` (with the best parameters kept),
-    or None when all epochs were run.
+    `stopped` is ``"patience"``, ``"on_epoch"``, ``"interrupted"`` or ``"diverged"`` (with the best
+    parameters kept), or None when all epochs were run.
     """
 
     state: TrainingState
@@ -149,7 +162,7 @@ class BatchGradient:
         rngs: list[np.random.Generator] | None = None,
     ) -> None:
         self.objective, self.X, self.target = objective, X, target
-        self.weight = _columns(weight, X.shape[0], objective.network.dtype)
+        self.weight = _columns(weight, X.shape[0])
         self.workers = workers
         cut = shards(batch_size, objective.network.n_params)
         rows = max(s.stop - s.start for s in cut)
@@ -171,15 +184,20 @@ class BatchGradient:
         self._jobs = [shard.run for shard in self._used]
         self.grads = [shard.grad for shard in self._used]
 
+    @property
+    def weighs_nothing(self) -> bool:
+        """Whether the rows of the last value have no weight that one could divide by."""
+        return self.total < SMALLEST_TOTAL
+
     def value(self, rows: Index, n: int) -> float:
-        """Return the objective on these `n` rows."""
+        """Return the objective on these `n` rows, or 0 where they weigh nothing."""
         if n != self._n:
             self._share_out(n)
         self.rows, self.row_weight, self.total = rows, None, self._total_unweighted
         if self.weight is not None:
             self.row_weight = self.weight[rows]
             self.total = self.objective.total(n, self.row_weight)
-            if self.total <= 0:
+            if self.weighs_nothing:
                 return 0.0
         self.workers.run(self._jobs)
         value = self.objective.penalty(self.total)
@@ -202,9 +220,9 @@ class BatchGradient:
         return total
 
 
-def _columns(weight: Array | None, n: int, dtype: np.dtype[Any]) -> Array | None:
-    """Return weights as one or more columns in the network's dtype."""
-    return None if weight is None else np.asarray(weight, dtype=dtype).reshape(n, -1)
+def _columns(weight: Array | None, n: int) -> Array | None:
+    """Return weights as one or more columns of float64, so that small ones do not become 0."""
+    return None if weight is None else np.asarray(weight, dtype=np.float64).reshape(n, -1)
 
 
 class _Shard:
@@ -270,9 +288,11 @@ class ParameterUpdate:
     ) -> None:
         self.objective, self.optimizer, self.state = objective, optimizer, state
         self.batch, self.workers, self.max_norm = batch, workers, max_norm
+        #: Whether a step has begun and not ended: then some parameters are new and some are not.
+        self.under_way = False
         n = objective.network.n_params
         shared = workers.n_threads > 1 and n > FEWEST_SHARED
-        size = min(n, BLOCK_ALONE)
+        size = max(1, min(n, BLOCK_ALONE))
         if shared:
             # As many for each thread, and all of one size: nobody waits for the other's last one.
             size = -(-n // (workers.n_threads * -(-n // (workers.n_threads * BLOCK_SHARED))))
@@ -292,6 +312,7 @@ class ParameterUpdate:
 
     def step(self, lr: float) -> None:
         """Take one step along the gradients that the batch has just left."""
+        self.under_way = True
         self.lr[()] = lr
         self.state.t += 1
         if self.max_norm is None:
@@ -301,6 +322,7 @@ class ParameterUpdate:
             self._run(self._gather)
             self.clip = self.max_norm / max(self.max_norm, self._norm())
             self._run(self._step)
+        self.under_way = False
 
     def _run(self, jobs: list[Job]) -> None:
         if self._shared:
@@ -369,6 +391,7 @@ def train(
     on_epoch: Callable[[TrainingRun], bool | None] | None = None,
     n_threads: int = 1,
     state: TrainingState | None = None,
+    interrupts: Interrupts | None = None,
 ) -> TrainingRun:
     """Train the objective's network in place.
 
@@ -392,8 +415,7 @@ def train(
     shuffle : bool, default=True
         Draw a new order of the rows every epoch.
     validate : callable, optional
-        Returns a score after each epoch, higher is better. It takes the place of the loss in
-        `patience`.
+        Returns a score after each epoch, higher is better.
     keep_best : bool, default=False
         Leave the network with the parameters of the best score.
     max_norm : float, optional
@@ -406,6 +428,10 @@ def train(
         Threads to use. The result has the same bits for any number.
     state : TrainingState, optional
         Go on from an earlier run's state. k runs of one epoch give the bits of one run of k.
+    interrupts : Interrupts, optional
+        Let Ctrl-C end the training with the parameters of the last whole epoch, or, within the
+        first epoch, of the last whole step. The optimizer of the state then starts afresh. Without
+        it, KeyboardInterrupt is raised.
 
     Returns
     -------
@@ -414,6 +440,9 @@ def train(
 
     Raises
     ------
+    ValueError
+        X, target and network do not fit together, targets lie outside the loss's interval, or
+        `state` was made by another optimizer or for another network.
     DivergenceError
         A loss or a parameter is not finite any more, and no best parameters were kept; the message
         names the epoch.
@@ -436,9 +465,12 @@ def train(
     rows, targets = _checked(objective, X, target)
     n = rows.shape[0]
     batch_size = max(1, min(batch_size, n))
+    params = objective.network.params
     if state is None:
         state = start(objective, optimizer, rng)
         state.clock.n_steps = max_epochs * -(-n // batch_size)
+    else:
+        optimizer.check_state(state.optimizer, params)
 
     run = TrainingRun(state)
     with np.errstate(over="ignore", invalid="ignore"), Workers(n_threads) as workers:
@@ -446,29 +478,56 @@ def train(
             objective, rows, targets, weight, batch_size, workers, state.shard_rngs
         )
         update = ParameterUpdate(objective, optimizer, state.optimizer, batch, workers, max_norm)
-        batches = _Batches(n, batch_size, shuffle)
-        while len(run.losses) < max_epochs and run.stopped is None:
-            if before_epoch is not None:
-                before_epoch()
-            loss = _epoch(batch, update, schedule, state, batches)
-            run.losses.append(loss)
-            if not (math.isfinite(loss) or (keep_best and state.best_params is not None)):
+        epoch = _Epoch(batch, update, schedule, state, _Batches(n, batch_size, shuffle), interrupts)
+
+        def judge() -> str | None:
+            run.losses.append(epoch.loss)
+            finite = math.isfinite(epoch.loss)
+            if not (finite or (keep_best and state.best_params is not None)):
                 raise _divergence(state.clock)
             if validate is not None:
-                run.scores.append(validate() if math.isfinite(loss) else math.nan)
-            if not math.isfinite(loss):
-                run.stopped = "diverged"
-            else:
-                run.stopped = _verdict(run, objective, schedule, patience, keep_best)
-            if on_epoch is not None and on_epoch(run) and run.stopped is None:
-                run.stopped = "on_epoch"
+                run.scores.append(validate() if finite else math.nan)
+            return (
+                _stop_reason(run, params, schedule, patience, keep_best) if finite else "diverged"
+            )
+
+        try:
+            _run_epochs(run, epoch, max_epochs, before_epoch, judge, on_epoch)
+        except KeyboardInterrupt:
+            if interrupts is None or not epoch.can_go_back:
+                raise
+            run.stopped, interrupts.requested = "interrupted", True
+        if run.stopped == "interrupted":
+            epoch.go_back(run)
+            state.optimizer = optimizer.start(params)
         batch.close()
         update.close()
         if keep_best and state.best_params is not None:
-            objective.network.params[:] = state.best_params
-        if not math.isfinite(float(np.add.reduce(objective.network.params))):
+            params[:] = state.best_params
+        if not math.isfinite(float(np.add.reduce(params))):
             raise _divergence(state.clock)
     return run
+
+
+def _run_epochs(
+    run: TrainingRun,
+    epoch: _Epoch,
+    max_epochs: int,
+    before_epoch: Callable[[], None] | None,
+    judge: Callable[[], str | None],
+    on_epoch: Callable[[TrainingRun], bool | None] | None,
+) -> None:
+    """Run epochs until one is judged to be the last; leave the reason in the run."""
+    while len(run.losses) < max_epochs and run.stopped is None:
+        if before_epoch is not None:
+            before_epoch()
+        if not epoch.run():
+            run.stopped = "interrupted"
+            return
+        run.stopped = judge()
+        epoch.keep()
+        if on_epoch is not None and on_epoch(run) and run.stopped is None:
+            run.stopped = "on_epoch"
 
 
 def evaluate(
@@ -477,19 +536,24 @@ def evaluate(
     target: Array | Rows,
     weight: Array | None = None,
     n_threads: int = 1,
+    block_rows: int = BLOCK_ROWS,
 ) -> float:
-    """Return the mean loss over some rows, without noise, penalty or gradient."""
+    """Return the mean loss over some rows, without noise, penalty or gradient.
+
+    Each thread passes `block_rows` rows through the network at a time.
+    """
     rows, targets = _checked(objective, X, target)
     n = rows.shape[0]
     network = objective.network
-    weight = _columns(weight, n, network.dtype)
+    weight = _columns(weight, n)
     total = objective.total(n, weight)
-    blocks = [slice(a, min(a + BLOCK_ROWS, n)) for a in range(0, n, BLOCK_ROWS)]
+    block_rows = min(block_rows, n)
+    blocks = [slice(a, min(a + block_rows, n)) for a in range(0, n, block_rows)]
     values = [0.0] * len(blocks)
     n_threads = min(n_threads, len(blocks))
 
     def job(first: int) -> None:
-        ws = Workspace(network, min(BLOCK_ROWS, n))
+        ws = Workspace(network, block_rows)
         for k in range(first, len(blocks), n_threads):
             block = blocks[k]
             size = block.stop - block.start
@@ -526,26 +590,88 @@ def _checked(objective: Objective, X: Array | Rows, target: Array | Rows) -> tup
             raise ValueError(f"{name} must have shape (n, {width}), got {data.shape}.")
     if rows.shape[0] != targets.shape[0] or rows.shape[0] < 1:
         raise ValueError(f"X has {rows.shape[0]} rows, target {targets.shape[0]}.")
+    # Other rows than those of an array are taken as they come.
+    if isinstance(target, np.ndarray):
+        objective.loss.check_targets(target)
     return rows, targets
 
 
-def _epoch(
-    batch: BatchGradient,
-    update: ParameterUpdate,
-    schedule: Schedule,
-    state: TrainingState,
-    batches: _Batches,
-) -> float:
-    """Pass once over all rows; return the mean of the batches' losses, weighted by their rows."""
-    clock, loss = state.clock, 0.0
-    for rows, size in batches.drawn(state.rng):
-        loss += batch.value(rows, size) * size
-        if batch.total > 0:
-            update.step(schedule.rate(clock))
-        clock.step += 1
-    clock.epoch += 1
-    clock.samples += batches.n
-    return loss / batches.n
+class _Epoch:
+    """One pass over all rows after the other, and the parameters to go back to when interrupted.
+
+    `loss` is the mean of the batches' losses, weighted by their rows.
+    """
+
+    def __init__(
+        self,
+        batch: BatchGradient,
+        update: ParameterUpdate,
+        schedule: Schedule,
+        state: TrainingState,
+        batches: _Batches,
+        interrupts: Interrupts | None,
+    ) -> None:
+        self.batch, self.update, self.schedule, self.state = batch, update, schedule, state
+        self.batches, self.interrupts = batches, interrupts
+        self.loss, self.n_rows, self.n_whole = 0.0, 0, 0
+        #: After how many whole epochs parameters were last kept, and those parameters.
+        self._kept: tuple[int, Array] | None = None
+        # Where Ctrl-C only sets a flag, nothing is lost between epochs of one step.
+        self._keeps = interrupts is not None and (batches.n_steps > 1 or interrupts.may_raise)
+        self._keeps_steps = interrupts is not None and interrupts.may_raise
+        # A second room where keeping itself may be interrupted.
+        n_rooms = int(self._keeps) + int(self._keeps_steps)
+        params = update.objective.network.params
+        self._rooms = [np.empty_like(params) for _ in range(n_rooms)]
+
+    def run(self) -> bool:
+        """Pass once over all rows; return False if Ctrl-C was pressed meanwhile."""
+        clock, batch, interrupts = self.state.clock, self.batch, self.interrupts
+        total = 0.0
+        self.n_rows = 0
+        for rows, size in self.batches.drawn(self.state.rng):
+            if interrupts is not None and interrupts.requested:
+                return False
+            total += batch.value(rows, size) * size
+            if not batch.weighs_nothing:
+                self.update.step(self.schedule.rate(clock))
+            clock.step += 1
+            self.n_rows += size
+            self.loss = total / self.n_rows
+            if self._keeps_steps and not self.n_whole:
+                self._keep()
+        clock.epoch += 1
+        clock.samples += self.batches.n
+        return True
+
+    def keep(self) -> None:
+        """Note that the epoch is over, and what followed it too."""
+        self.n_whole += 1
+        self.n_rows = 0
+        if self._keeps:
+            self._keep()
+
+    def _keep(self) -> None:
+        room = self._rooms.pop(0)
+        np.copyto(room, self.update.objective.network.params)
+        self._kept = self.n_whole, room
+        self._rooms.append(room)
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether the parameters of a whole step can be told from the present ones."""
+        return self._kept is not None or not self.update.under_way
+
+    def go_back(self, run: TrainingRun) -> None:
+        """Let network and history be what they were after the last whole epoch, or step."""
+        n_whole = self.n_whole
+        if self._kept is not None:
+            n_whole, params = self._kept
+            np.copyto(self.update.objective.network.params, params)
+        del run.losses[n_whole:], run.scores[n_whole:]
+        if not n_whole and self.n_rows and math.isfinite(self.loss):
+            # The mean over the steps that were taken.
+            run.losses.append(self.loss)
 
 
 class _Batches:
@@ -556,6 +682,7 @@ class _Batches:
         # The order of the rows within one full batch makes no difference: leave them in place.
         self.shuffled = shuffle and batch_size < n
         ends = [*range(batch_size, n, batch_size), n]
+        self.n_steps = len(ends)
         self.in_place: list[tuple[Index, int]] = [
             (slice(end - size, end), size)
             for end, size in zip(ends, np.diff(ends, prepend=0).tolist(), strict=True)
@@ -577,22 +704,27 @@ def _divergence(clock: Clock) -> DivergenceError:
     )
 
 
-def _verdict(
+def _stop_reason(
     run: TrainingRun,
-    objective: Objective,
+    params: Array,
     schedule: Schedule,
     patience: Patience | None,
     keep_best: bool,
 ) -> str | None:
     """Compare the last epoch with the best one, and say why to stop, or None."""
-    state = run.state
-    score = run.scores[-1] if run.scores else -run.losses[-1]
-    tol = patience.tol if patience else 0.0
-    state.n_stale = state.n_stale + 1 if score < state.best + tol else 0
-    if score > state.best:
-        state.best = score
-        if keep_best:
-            state.best_params = _kept(state.best_params, objective.network.params)
+    state, loss = run.state, run.losses[-1]
+    improves = patience is None or loss <= state.best_loss - patience.tol
+    state.best_loss = min(state.best_loss, loss)
+    if run.scores:
+        score = run.scores[-1]
+        if patience is not None and patience.monitor == "score":
+            # A score that is not a number is no improvement.
+            improves = score >= state.best_score + patience.tol
+        if score > state.best_score:
+            state.best_score = score
+            if keep_best:
+                state.best_params = _kept(state.best_params, params)
+    state.n_stale = 0 if improves else state.n_stale + 1
     if patience is None or state.n_stale <= patience.n_epochs:
         return None
     if schedule.lowers_on_plateau(state.clock):

@@ -39,10 +39,10 @@ class Watched(np.ndarray):
 
     @classmethod
     def write_down(cls, name, *operands):
-        # A number of Python's own adapts to the array; one of NumPy's does not.
-        cls.calls.append(
-            (name, [x.dtype for x in operands if isinstance(x, np.ndarray | np.generic)])
-        )
+        # A number of Python's own adapts to the array; one of NumPy's does not. Weights, one for
+        # each row, are float64 on purpose.
+        arrays = [x for x in operands if isinstance(x, np.ndarray | np.generic)]
+        cls.calls.append((name, [x.dtype for x in arrays if x.shape[1:] != (1,)]))
 
 
 def plain(x):

@@ -1,0 +1,58 @@
+"""Ctrl-C during training: noted at once, obeyed between two steps.
+
+Python raises KeyboardInterrupt between any two instructions, in the middle of an update too, where
+half of the parameters are new. While an `Interrupts` is open, the first Ctrl-C only sets a flag,
+which training reads before each step; the second one raises as usual.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+
+class Interrupts:
+    """Whether Ctrl-C was pressed since ``with`` opened it.
+
+    Only the main thread receives Ctrl-C, and a handler of the user's own is left in place. Then
+    nothing is deferred, and KeyboardInterrupt may be raised anywhere.
+
+    Attributes
+    ----------
+    requested : bool
+        Ctrl-C was pressed.
+    obeyed : bool
+        Set by whoever has acted on it; a request that is still open at the end is raised.
+    may_raise : bool
+        Whether a first Ctrl-C can raise KeyboardInterrupt instead of setting `requested`.
+    """
+
+    def __init__(self) -> None:
+        self.requested = self.obeyed = self.may_raise = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            outer = isinstance(getattr(handler, "__self__", None), Interrupts)
+            if handler is signal.default_int_handler or outer:
+                self._before = handler
+                signal.signal(signal.SIGINT, self._note)
+            else:
+                self.may_raise = True
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        before, self._before = self._before, None
+        if before is None:
+            return
+        signal.signal(signal.SIGINT, before)
+        if self.requested and not self.obeyed and exception[0] is None:
+            before(signal.SIGINT, None)
+
+    def _note(self, signal_number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
