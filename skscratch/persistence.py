@@ -47,7 +47,7 @@ DESCRIPTION = "skscratch"
 CLASSES = (MLPClassifier, MLPRegressor, AutoencoderTransformer, LinearSVM)
 
 # What training carries from step to step. It is written as None, so that training starts afresh.
-STATE = {"_training_state", "_state", "_best_was_judged_by"}
+STATE = {"_training_state", "_state", "_monitored"}
 # Live objects that belong to one process.
 LEFT_OUT = {"_skl_callbacks"}
 # Attributes that scikit-learn keeps outside the constructor and the fit.

@@ -21,6 +21,7 @@ CORE = [
     "named",
     "functions",
     "blas",
+    "interrupts",
     "initializers",
     "layers",
     "activations",
@@ -36,7 +37,7 @@ CORE = [
     "linear_algebra",
     "linear",
 ]
-ESTIMATORS = ["_sklearn", "_targets", "_base", "mlp", "autoencoder", "linear_svm"]
+ESTIMATORS = ["_kinds", "_sklearn", "_targets", "_base", "mlp", "autoencoder", "linear_svm"]
 USERS = ["datasets", "images", "display", "persistence", "keras"]
 FLOORS = [
     *[f"skscratch.core.{name}" for name in CORE],

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn import get_config
@@ -50,7 +50,7 @@ from skscratch.core.training import (
     start,
     train,
 )
-from skscratch.core.workers import predict
+from skscratch.core.workers import MOST_SHARDS, predict
 from skscratch.estimators._sklearn import (
     CallbackSupportMixin,
     FitTasks,
@@ -59,7 +59,10 @@ from skscratch.estimators._sklearn import (
     RandomDraws,
     StrOptions,
     as_rows,
+    begin_training,
     check_rows,
+    content_digest,
+    copy_of,
     network_dtype,
     thread_count,
 )
@@ -84,6 +87,18 @@ NOISES = {
     "masking": MaskingNoise,
     "salt_and_pepper": SaltAndPepperNoise,
 }
+
+
+class Names(NamedTuple):
+    """What the user calls the data."""
+
+    X: str
+    y: str
+    weight: str
+
+
+TRAINING = Names("X", "y", "sample_weight")
+VALIDATION = Names("X_val", "y_val", "sample_weight_val")
 
 
 @dataclass
@@ -151,7 +166,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     _training_state: TrainingState | None
     _trained_by: Optimizer
     _fitted_loss: Loss
-    _best_was_judged_by: tuple[str, Any]
+    _monitored: tuple[Any, ...]
 
     # What a subclass says of itself.
 
@@ -192,7 +207,10 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return schedule
 
     def _patience(self) -> Patience | None:
-        return Patience(self.tol, self.n_iter_no_change)
+        # A validation set that is given for its curve does not end training early.
+        return Patience(
+            self.tol, self.n_iter_no_change, monitor="score" if self.early_stopping else "loss"
+        )
 
     def _l2(self) -> float:
         # With 'adamw', alpha is the optimizer's.
@@ -239,15 +257,17 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         held_out = self._held_out(validation)
         if self.early_stopping and self.solver != "lbfgs" and held_out is None:
             data, held_out = self._split(data, rng)
-        if held_out is not None and held_out.weight is not None and not held_out.weight.any():
-            raise ValueError("All validation rows have weight 0: nothing can be judged by them.")
+        for part, name in ((data, "training"), (held_out, "validation")):
+            if part is not None and part.weight is not None and not part.weight.any():
+                raise ValueError(
+                    f"All {name} rows have weight 0: nothing can be learned from them or judged by "
+                    "them. Give them sample_weight or class_weight above 0."
+                )
         if first:
             self._start_history()
         objective = self._objective(network)
         self._fitted_loss = objective.loss
-        # Scores of different kinds cannot be compared.
-        judged_by = ("loss", None) if held_out is None else ("validation", self._scoring())
-        state = self._state(objective, rng, judged_by, first=first, incremental=incremental)
+        state = self._state(objective, rng, held_out, first=first, incremental=incremental)
         self._optimise(objective, data, held_out, state, incremental=incremental)
         return self
 
@@ -283,20 +303,38 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return self._check_data(X_val, *others, reset=False, training=False)
 
     def _split(self, data: FitData, rng: RandomDraws) -> tuple[FitData, FitData]:
-        """Hold out a part of the training data for early stopping."""
+        """Hold out a part of the training data for early stopping.
+
+        Classes are held out in proportion, at least one row of each; a class of one row cannot be
+        divided and stays in training.
+        """
         n = data.rows.shape[0]
         labels = self._stratify(data)
-        # At least two rows; and one of each class, where classes are held out in proportion.
-        n_classes = 0 if labels is None else len(np.unique(labels))
-        n_held = max(2, n_classes, int(np.ceil(self.validation_fraction * n)))
-        if n - n_held < 1:
+        alone, n_classes = np.zeros(n, bool), 0
+        if labels is not None:
+            _, class_of_row, sizes = np.unique(
+                labels, axis=0, return_inverse=True, return_counts=True
+            )
+            alone = sizes[class_of_row] < 2
+            n_classes = int(np.count_nonzero(sizes > 1))
+        # Something of each class has to be left to train on.
+        most = n - int(alone.sum()) - max(1, n_classes)
+        if most < 2 <= n - 1:
+            labels, alone, n_classes, most = None, np.zeros(n, bool), 0, n - 1
+        if most < 2:
             raise ValueError(
                 f"The validation set is too small: early_stopping=True holds out at least two rows "
                 f"for it, which leaves none of n_samples={n} to train on."
             )
+        n_held = min(most, max(2, n_classes, int(np.ceil(self.validation_fraction * n))))
+        candidates = np.flatnonzero(~alone)
         train_rows, held_rows = train_test_split(
-            np.arange(n), test_size=n_held, random_state=rng.state, stratify=labels
+            candidates,
+            test_size=n_held,
+            random_state=rng.state,
+            stratify=None if labels is None else labels[candidates],
         )
+        train_rows = np.concatenate([train_rows, np.flatnonzero(alone)])
         return data.some(train_rows), data.some(held_rows)
 
     def _start_history(self) -> None:
@@ -309,27 +347,39 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         self,
         objective: Objective,
         rng: RandomDraws,
-        judged_by: tuple[str, Any],
+        held_out: FitData | None,
         *,
         first: bool,
         incremental: bool,
     ) -> TrainingState:
+        """Return a new state of training, or a copy of the last one where training goes on."""
         optimizer = self._make_optimizer()
         before = None if first else self._training_state
-        same_judge = before is not None and self._best_was_judged_by == judged_by
         if before is not None and incremental and self._trained_by == optimizer:
             state = copy.deepcopy(before)
         else:
             state = start(objective, optimizer, rng)
             if before is not None:
                 state.clock.samples = before.clock.samples
-            if before is not None and same_judge:
-                state.best, state.n_stale = before.best, before.n_stale
+                state.best_loss, state.n_stale = before.best_loss, before.n_stale
+                state.best_score = before.best_score
                 state.best_params = copy.deepcopy(before.best_params)
-        if not same_judge:
-            state.best, state.n_stale, state.best_params = -np.inf, 0, None
-        self._trained_by, self._best_was_judged_by = optimizer, judged_by
+        # Scores can be compared on the same rows only, and where each is that of the network at
+        # hand: parameters may have been assigned since.
+        monitored = (self.early_stopping, *self._judge(held_out))
+        best = state.best_params
+        same = before is not None and self._monitored == monitored
+        if not same or (best is not None and not np.array_equal(best, objective.network.params)):
+            state.best_score, state.best_params, state.n_stale = -np.inf, None, 0
+        self._trained_by, self._monitored = optimizer, monitored
         return state
+
+    def _judge(self, held_out: FitData | None) -> tuple[Any, ...]:
+        """Identify what networks are judged by: the validation rows, by content, and the score."""
+        if held_out is None:
+            return ()
+        digest = content_digest(held_out.own_rows(), held_out.encoded, held_out.weight)
+        return self._scoring(), digest
 
     def _optimise(
         self,
@@ -342,6 +392,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     ) -> None:
         """Train by mini-batches, and keep what came of it."""
         network, n = objective.network, data.rows.shape[0]
+        interrupts = begin_training()
         batch_size = self._rows_in_batch(n)
         max_epochs = 1 if incremental else self.max_iter
         state.clock.n_steps = max_epochs * -(-n // batch_size)
@@ -364,7 +415,13 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             on_epoch=epochs.after,
             n_threads=thread_count(self.n_jobs),
             state=state,
+            interrupts=interrupts,
         )
+        if run.stopped == "interrupted":
+            epochs.go_back(run)
+            # The random stream was left somewhere within an epoch.
+            state.rng = RandomDraws(self.random_state)
+            state.shard_rngs = state.rng.spawn(len(state.shard_rngs))
         self.__dict__.update(epochs.attributes(), network_=network, _training_state=state)
         self.t_ += n * run.n_epochs
         epochs.tasks.finish()
@@ -388,30 +445,52 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             data.target,
             data.weight,
             n_threads=thread_count(self.n_jobs),
+            block_rows=_block_rows(network),
         )
 
-    def _outputs(
-        self, stack: Stack, X: Any, rows_to: Callable[[Array], Array] | None = None
-    ) -> Array:
+    def _outputs(self, stack: Stack, X: Any, link: Callable[[Array], Array] | None = None) -> Array:
         """Return the outputs of a network for validated rows, block by block.
 
-        `rows_to` is applied to each block of outputs, such as a loss's inverse link.
+        `link` is applied to each block of outputs, such as a loss's inverse link.
         """
         rows = as_rows(X)
-        n = rows.shape[0]
-        link = rows_to or (lambda outputs: outputs)
-        width = link(np.zeros((1, stack.n_out), stack.dtype)).shape[1]
-        out = np.empty((n, width), stack.dtype)
-        with np.errstate(over="ignore"):
+        out = np.empty((rows.shape[0], stack.n_out), stack.dtype)
+
+        def write(block: slice, outputs: Array) -> None:
+            out[block] = outputs if link is None else link(outputs)
+
+        self._pass_through(stack, rows, write)
+        return out
+
+    def _pass_through(
+        self, stack: Stack, rows: Rows, write: Callable[[slice, Array], None]
+    ) -> None:
+        """Hand the outputs of a network to `write`, block by block and on several threads."""
+        with np.errstate(over="ignore", invalid="ignore"):
             predict(
                 stack,
-                n,
+                rows.shape[0],
                 rows.take,
-                lambda block, outputs: np.copyto(out[block], link(outputs)),
-                n_threads := thread_count(self.n_jobs),
-                _block_rows(stack, n_threads),
+                write,
+                thread_count(self.n_jobs),
+                _block_rows(stack),
             )
-        return out
+
+    def _predicted(
+        self, stack: Stack, X: Any, link: Callable[[Array], Array] | None = None
+    ) -> Array:
+        """Return outputs for rows that a user wants to know about: finite, or a ValueError."""
+        outputs = self._outputs(stack, X, link)
+        self._check_outputs(outputs)
+        return outputs
+
+    def _check_outputs(self, outputs: Array) -> None:
+        """Raise a ValueError if rows led to values that are not finite."""
+        if not np.isfinite(outputs).all():
+            raise ValueError(
+                f"X holds values too large for a network of {self.network_.dtype}: its outputs are "
+                "not finite. Scale X as in training."
+            )
 
     def _check_new(self, X: Any) -> Any:
         """Validate rows to predict for."""
@@ -422,12 +501,27 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     @property
     def coefs_(self) -> list[Array]:
         """Weight matrices of the dense layers, views of shape (n_in, n_out)."""
-        return [view.W for view in self.network_.views if hasattr(view, "W")]
+        return ParameterViews("coefs_", [v.W for v in self.network_.views if hasattr(v, "W")])
+
+    @coefs_.setter
+    def coefs_(self, values: Sequence[Array]) -> None:
+        self._assign("coefs_", values)
 
     @property
     def intercepts_(self) -> list[Array]:
         """Bias vectors of the dense layers, views of shape (n_out,)."""
-        return [view.b for view in self.network_.views if hasattr(view, "b")]
+        return ParameterViews("intercepts_", [v.b for v in self.network_.views if hasattr(v, "b")])
+
+    @intercepts_.setter
+    def intercepts_(self, values: Sequence[Array]) -> None:
+        self._assign("intercepts_", values)
+
+    def _assign(self, name: str, values: Sequence[Array]) -> None:
+        """Set weights or biases, in a network of its own: a copy may share the present one."""
+        changed = copy_of(self)
+        changed.network_ = self.network_.copy()
+        getattr(changed, name)[:] = values
+        self.network_ = changed.network_
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
@@ -436,6 +530,27 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+class ParameterViews(list[Array]):
+    """A list of views into a network's parameters: to assign an entry is to set its values."""
+
+    def __init__(self, name: str, views: Sequence[Array]) -> None:
+        super().__init__(views)
+        self.name = name
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        chosen = self[place]
+        views, values = (chosen, list(value)) if isinstance(place, slice) else ([chosen], [value])
+        shapes, given = [v.shape for v in views], [np.shape(v) for v in values]
+        if shapes != given:
+            raise ValueError(f"{self.name} must have the shapes {shapes}, got {given}.")
+        for view, new in zip(views, values, strict=True):
+            view[...] = new
+
+    # A copy holds plain arrays: where they are views of a network, it is another one.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)
 
 
 class _Epochs:
@@ -450,8 +565,10 @@ class _Epochs:
         max_epochs: int,
     ) -> None:
         self.estimator, self.network, self.held_out = estimator, network, held_out
-        self.losses = list(estimator.loss_curve_)
+        # 'lbfgs' leaves no curve to go on with.
+        self.losses = list(getattr(estimator, "loss_curve_", []))
         self.held_out_losses = list(estimator.validation_loss_curve_ or [])
+        self.n_before, self.n_validated_before = len(self.losses), len(self.held_out_losses)
         self.scores: list[float] = []
         self.n_iter = 0
         metadata = None if data.weight is None else {"sample_weight": data.weight}
@@ -465,7 +582,10 @@ class _Epochs:
 
     def validate(self) -> float:
         assert self.held_out is not None
-        self.held_out_losses.append(self.estimator._validation_loss(self.held_out, self.network))
+        loss = self.estimator._validation_loss(self.held_out, self.network)
+        self.held_out_losses.append(loss)
+        if not np.isfinite(loss):
+            return np.nan
         return self.estimator._score_outputs(self.held_out, self.network)
 
     def after(self, run: TrainingRun) -> bool:
@@ -478,10 +598,18 @@ class _Epochs:
                 print(f"Validation score: {run.scores[-1]:f}")
         return self.tasks.end()
 
+    def go_back(self, run: TrainingRun) -> None:
+        """Let the history end where an interrupted run ends."""
+        n_before = self.n_before
+        self.losses[n_before:] = run.losses
+        del self.held_out_losses[self.n_validated_before + len(run.scores) :]
+        self.n_iter = run.n_epochs
+
     def attributes(self) -> dict[str, Any]:
         """Fitted attributes as they stand after the last epoch."""
         return {
-            "n_iter_": self.n_iter,
+            # Interrupted before its first step, a fit has looked at the data nevertheless.
+            "n_iter_": max(1, self.n_iter),
             "loss_curve_": list(self.losses),
             "loss_": self.losses[-1] if self.losses else np.inf,
             "validation_loss_curve_": list(self.held_out_losses) if self.held_out else None,
@@ -493,10 +621,14 @@ def _lasting(layers: Sequence[Layer]) -> list[Layer]:
     return [layer for layer in layers if not layer.only_in_training]
 
 
-def _block_rows(stack: Stack, n_threads: int) -> int:
-    """Return how many rows to predict for at a time, within scikit-learn's `working_memory`."""
+def _block_rows(stack: Stack) -> int:
+    """Return how many rows to predict for at a time, within scikit-learn's `working_memory`.
+
+    All threads that there may be have to share it; their present number must not decide how rows
+    are cut, or it would change bits.
+    """
     # Each layer may need its outputs and as much again to compute them.
-    bytes_of_row = 2 * sum(stack.widths) * stack.dtype.itemsize * n_threads
+    bytes_of_row = 2 * sum(stack.widths) * stack.dtype.itemsize * MOST_SHARDS
     return max(1, min(PREDICT_ROWS, int(get_config()["working_memory"] * 2**20) // bytes_of_row))
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import inspect
+import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import MethodType
 from typing import Any
 
@@ -28,15 +31,18 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
+from skscratch.core.interrupts import Interrupts
 from skscratch.core.named import Named
 from skscratch.core.training import ArrayRows, Index, Rows
 from skscratch.core.workers import MOST_SHARDS
+from skscratch.estimators._kinds import check_numbers
 
 __all__ = [
     "CallbackSupportMixin",
     "FitTasks",
     "Interval",
     "LinearClassifierMixin",
+    "ModelReaderMixin",
     "NamesOf",
     "Options",
     "RandomDraws",
@@ -47,14 +53,19 @@ __all__ = [
     "all_or_nothing",
     "as_rows",
     "available_if",
+    "begin_training",
     "check_is_fitted",
     "check_optimize_result",
     "check_rows",
     "check_weight",
+    "content_digest",
+    "copy_of",
     "is_first_partial_fit",
     "names_columns",
+    "reads_model",
     "thread_count",
     "validate_data",
+    "value_range",
 ]
 
 # What the core computes in. Images of small integers are cast batch by batch.
@@ -62,25 +73,99 @@ DTYPES = (np.float64, np.float32, np.uint8)
 
 
 def all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate `fit`: check the parameters, run callbacks, and leave no trace of a failure.
+    """Decorate `fit`: check the parameters, run callbacks, and change the estimator at the end.
 
-    An error restores every attribute to what it was before the call. This suffices because
-    training works on copies: nothing that an attribute refers to is changed in place.
+    The method works on a copy. Until it has succeeded the estimator is what it was; then all its
+    attributes are replaced in one step, so that a prediction in another thread is made by the old
+    model or by the new one. This suffices because nothing that an attribute refers to is changed
+    in place.
+
+    Ctrl-C ends `fit` with a warning and what was learned so far; in any other method, as well as
+    before training has begun, it raises KeyboardInterrupt.
     """
     checked = _fit_context(prefer_skip_nested_validation=True)(method)
     managed = with_callbacks(checked)
 
     @functools.wraps(method)
     def fit(estimator: Any, *args: Any, **kwargs: Any) -> Any:
-        before = dict(vars(estimator))
-        try:
-            return managed(estimator, *args, **kwargs)
-        except BaseException:
-            vars(estimator).clear()
-            vars(estimator).update(before)
-            raise
+        before = vars(estimator).copy()
+        with Interrupts() as interrupts:
+            draft = copy_of(estimator)
+            token = _INTERRUPTS.set(interrupts)
+            try:
+                managed(draft, *args, **kwargs)
+            finally:
+                _INTERRUPTS.reset(token)
+            if interrupts.requested:
+                interrupts.obeyed = True
+                if method.__name__ != "fit":
+                    raise KeyboardInterrupt
+                warnings.warn("Training interrupted by user.", stacklevel=2)
+            _publish(estimator, before, vars(draft))
+        return estimator
 
     return fit
+
+
+_INTERRUPTS: ContextVar[Interrupts] = ContextVar("interrupts")
+
+
+def begin_training() -> Interrupts:
+    """Return what tells of Ctrl-C from here on; one that came before has nothing to keep."""
+    interrupts = _INTERRUPTS.get()
+    if interrupts.requested:
+        interrupts.obeyed = True
+        raise KeyboardInterrupt
+    return interrupts
+
+
+def copy_of(estimator: Any) -> Any:
+    """Return an estimator with the same attributes, as they are at this moment."""
+    copied = object.__new__(type(estimator))
+    copied.__dict__ = vars(estimator).copy()
+    return copied
+
+
+def _publish(estimator: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Give the estimator what has changed, in one step."""
+    attributes = vars(estimator).copy()
+    for name in before.keys() - after.keys():
+        attributes.pop(name, None)
+    absent = object()
+    attributes.update((k, v) for k, v in after.items() if v is not before.get(k, absent))
+    estimator.__dict__ = attributes
+
+
+def reads_model(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a method that reads fitted attributes: it sees those of one moment.
+
+    A `fit` that ends meanwhile in another thread cannot mix two models, because `ModelReaderMixin`
+    lets the method work on a copy.
+    """
+    method.reads_model = True  # type: ignore[attr-defined]
+    return method
+
+
+class ModelReaderMixin:
+    """Let all methods marked by `reads_model` work on a copy of the estimator.
+
+    It has to be the first base class: scikit-learn wraps `transform` to name the columns of its
+    output, which reads the model too, so the copy is made around that.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, method in list(vars(cls).items()):
+            if getattr(method, "reads_model", False):
+                setattr(cls, name, _on_copy(method))
+
+
+def _on_copy(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def read(estimator: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(copy_of(estimator), *args, **kwargs)
+
+    return read
 
 
 class NamesOf(StrOptions):
@@ -141,13 +226,50 @@ class _Conditional:
 
 
 def check_rows(
-    estimator: Any, X: Any, *, reset: bool, floats_only: bool = False, **options: Any
+    estimator: Any,
+    X: Any,
+    *,
+    reset: bool,
+    floats_only: bool = False,
+    names: tuple[str, ...] = ("X", "y"),
+    **options: Any,
 ) -> Any:
-    """Validate rows for fitting (`reset`) or predicting; sparse ones become CSR."""
+    """Validate rows for fitting (`reset`) or predicting; sparse ones become canonical CSR.
+
+    `names` are what the user calls X and y.
+    """
+    for name, data in zip(names, (X, options.get("y")), strict=False):
+        if name.startswith("X") or options.get("y_numeric"):
+            check_numbers(name, data)
     dtypes = DTYPES[:2] if floats_only else DTYPES
-    return validate_data(
+    checked = validate_data(
         estimator, X, accept_sparse="csr", dtype=dtypes, order="C", reset=reset, **options
     )
+    if isinstance(checked, tuple):
+        return canonical(checked[0]), *checked[1:]
+    return canonical(checked)
+
+
+def canonical(X: Any) -> Any:
+    """Return sparse rows sorted and without duplicates, as a copy if need be; others as they are.
+
+    SciPy would sort and add up in place, in the caller's own arrays.
+    """
+    if not sparse.issparse(X) or X.has_canonical_format:
+        return X
+    X = X.copy()
+    X.sum_duplicates()
+    return X
+
+
+def value_range(X: Any) -> tuple[float, float]:
+    """Return the smallest and the largest value of rows, the zeros of sparse ones included."""
+    if not sparse.issparse(X):
+        return float(X.min()), float(X.max())
+    ends = [float(end(X.data)) for end in (np.min, np.max) if X.nnz]
+    if X.nnz < X.shape[0] * X.shape[1]:
+        ends.append(0.0)
+    return min(ends), max(ends)
 
 
 def network_dtype(X: Any) -> np.dtype[Any]:
@@ -155,14 +277,44 @@ def network_dtype(X: Any) -> np.dtype[Any]:
     return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
 
 
-def check_weight(sample_weight: Any, X: Any, dtype: Any) -> Array | None:
-    """Validate sample weights: finite, not negative, not all zero; None stays None."""
+def check_weight(sample_weight: Any, X: Any, name: str = "sample_weight") -> Array | None:
+    """Validate weights of rows; return them as float64, or None where all weigh 1.
+
+    They are finite, not negative, not all 0, and their mean can be computed and divided by.
+    """
     if sample_weight is None:
         return None
-    weight = _check_sample_weight(
-        sample_weight, X, dtype=dtype, ensure_non_negative=True, allow_all_zero_weights=False
-    )
-    return np.asarray(weight)
+    # Too large numbers become infinite, which is reported.
+    with np.errstate(over="ignore"):
+        weight = np.asarray(
+            _check_sample_weight(
+                sample_weight,
+                X,
+                dtype=np.float64,
+                ensure_non_negative=True,
+                allow_all_zero_weights=False,
+            )
+        )
+        total = float(weight.sum())
+    if not len(weight) * np.finfo(np.float64).tiny <= total < np.inf:
+        raise ValueError(
+            f"{name} must have a sum that is neither infinite nor too small to divide by; the sum "
+            f"of the {len(weight)} weights is {total:g}. Multiply them by a constant."
+        )
+    return None if (weight == 1).all() else weight
+
+
+def content_digest(*data: Any) -> str:
+    """Return a digest of arrays and sparse matrices: equal for equal shapes, dtypes and bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in data:
+        arrays = (part.data, part.indices, part.indptr) if sparse.issparse(part) else (part,)
+        digest.update(f"{getattr(part, 'shape', None)}".encode())
+        for array in arrays:
+            if array is not None:
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 class RandomDraws:

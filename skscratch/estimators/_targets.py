@@ -6,10 +6,12 @@ belongs to its encoding, and decodes outputs back.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.class_weight import compute_class_weight
 
 from skscratch.core.functions import Array
 from skscratch.core.losses import BinaryLogLoss, LogLoss, Loss
@@ -72,3 +74,35 @@ class SignTargets:
     def one_hot(self, index: Array, dtype: Any) -> Array:
         """Positions to 0 and 1, shape (n, n_classes)."""
         return (index[:, None] == np.arange(len(self.classes))).astype(dtype)
+
+
+def class_weights(class_weight: Any, classes: Array, y: Array, weight: Array | None) -> Array:
+    """Return the weight of each class, shape (n_classes,).
+
+    A dict may name some of the classes; the others weigh 1. 'balanced' counts the rows that have a
+    weight above 0; a class without any weighs 1, which makes no difference.
+    """
+    weights = np.ones(len(classes))
+    if class_weight == "balanced":
+        counted = slice(None) if weight is None else weight > 0
+        present = np.unique(y[counted])
+        weights[np.searchsorted(classes, present)] = compute_class_weight(
+            "balanced",
+            classes=present,
+            y=y[counted],
+            sample_weight=None if weight is None else weight[counted],
+        )
+    elif class_weight is not None:
+        weights[:] = [class_weight.get(label, 1.0) for label in classes.tolist()]
+        if class_weight and not set(class_weight) & set(classes.tolist()):
+            warnings.warn(
+                f"class_weight names none of the classes {classes.tolist()}, so it has no effect; "
+                f"it names {list(class_weight)}.",
+                stacklevel=2,
+            )
+    if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+        raise ValueError(
+            "class_weight must give finite weights of 0 or more, not all 0; got "
+            f"{dict(zip(classes.tolist(), weights.tolist(), strict=True))}."
+        )
+    return weights

@@ -27,10 +27,17 @@ from skscratch.core.layers import (
 from skscratch.core.losses import BinaryLogLoss, Loss
 from skscratch.core.network import Network, Part
 from skscratch.core.objective import Objective
-from skscratch.core.training import Patience, TrainingRun
-from skscratch.estimators._base import SCHEDULES, SOLVERS, FitData, NetworkEstimator, layer_sizes
+from skscratch.core.training import Patience, Rows, TrainingRun
+from skscratch.estimators._base import (
+    SCHEDULES,
+    SOLVERS,
+    FitData,
+    NetworkEstimator,
+    layer_sizes,
+)
 from skscratch.estimators._sklearn import (
     Interval,
+    ModelReaderMixin,
     NamesOf,
     RandomDraws,
     StrOptions,
@@ -41,14 +48,19 @@ from skscratch.estimators._sklearn import (
     check_is_fitted,
     check_rows,
     check_weight,
-    network_dtype,
+    copy_of,
+    reads_model,
+    value_range,
 )
 
 LOSSES = {"squared_error", "binary_log_loss", "absolute_error", "huber"}
 # How far a row's neighbour is, by which a contractive penalty measures the encoder's slope.
 TWIN_STEP = 1e-2
-# Columns that vary by more than this times the typical variance are said to rule the error.
+# Columns whose mean square is more than this times the typical one dominate the error.
 SCALES_APART = 1e4
+# Columns further from 0 than the root of this times their standard deviation hardly vary.
+OFFSETS_APART = 1e6
+FEW_ROWS = 10
 
 
 def _has_partial_fit(estimator: Any) -> None:
@@ -57,14 +69,19 @@ def _has_partial_fit(estimator: Any) -> None:
 
 
 def _is_variational(estimator: Any) -> None:
-    if not estimator.beta:
+    network = vars(estimator).get("network_")
+    fitted = network is not None and any(isinstance(la, Variational) for la in network.layers)
+    # What was fitted counts, not what the parameters say now.
+    if not (fitted if network is not None else estimator.beta):
         raise UnavailableError(
             "Only a variational autoencoder knows how its latent features are distributed: choose "
             "beta > 0 to sample."
         )
 
 
-class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator):
+class AutoencoderTransformer(
+    ModelReaderMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator
+):
     """Autoencoder: a network that learns few features from which its input can be rebuilt.
 
     The encoder leads from the features through `hidden_layer_sizes` to `n_components` latent
@@ -186,7 +203,8 @@ default='one_cycle'
     validation_loss_curve_ : list of float or None
         Loss on the validation rows after each epoch. The parameters of the best are kept.
     reconstruction_error_ : float
-        Mean reconstruction error on the training data, without noise and penalties.
+        Mean squared error of the reconstruction of the training data, without noise and penalties,
+        whatever the loss.
     coefs_, intercepts_ : list of ndarray
         Weight matrices, shape (n_in, n_out), and bias vectors: views into the network.
     n_iter_ : int
@@ -362,19 +380,35 @@ default='one_cycle'
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
     ) -> FitData:
-        X = check_rows(self, X, reset=reset)
-        weight = check_weight(sample_weight, X, network_dtype(X))
-        low, high = float(X.min()), float(X.max())
-        in_unit_interval = low >= 0 and high <= 1
+        name = "X" if training else "X_val"
+        X = check_rows(self, X, reset=reset, names=(name,))
+        weight = check_weight(
+            sample_weight, X, "sample_weight" if training else "sample_weight_val"
+        )
+        low, high = value_range(X)
+        in_unit_interval = BinaryLogLoss().allows(low, high, X.dtype)
         if reset:
             self._choose_loss_and_output(in_unit_interval)
             _warn_of_scales(X)
-        if self.reconstruction_loss_ == "binary_log_loss" and not in_unit_interval:
-            raise ValueError(
-                f"loss='binary_log_loss' needs data in [0, 1], but X runs from {low:g} to "
-                f"{high:g}. Scale it (MinMaxScaler), or choose loss='squared_error'."
-            )
+        if not in_unit_interval:
+            self._check_reach(name, low, high)
         return FitData(X, None, weight, encoded=None)
+
+    def _check_reach(self, name: str, low: float, high: float) -> None:
+        """Say so where data outside [0, 1] cannot be rebuilt by the chosen loss and output."""
+        if self.reconstruction_loss_ == "binary_log_loss":
+            raise ValueError(
+                f"The loss 'binary_log_loss' needs data in [0, 1], but {name} runs from {low:g} to "
+                f"{high:g}. Scale it (MinMaxScaler with clip=True), or choose loss='squared_error'."
+            )
+        if self.output_activation_ == "logistic" and self.output_activation == "auto":
+            warnings.warn(
+                "output_activation='auto' has chosen 'logistic', because the first data lay in "
+                f"[0, 1], but {name} leaves that interval: what lies outside cannot be rebuilt. "
+                "Choose output_activation='identity', or scale the data.",
+                UserWarning,
+                stacklevel=6,
+            )
 
     def _choose_loss_and_output(self, in_unit_interval: bool) -> None:
         loss, output = self.loss, self.output_activation
@@ -490,7 +524,23 @@ default='one_cycle'
         return None
 
     def _after_training(self, run: TrainingRun, data: FitData) -> None:
-        self.reconstruction_error_ = self._validation_loss(data, self.network_)
+        errors = self._squared_errors(data.rows)
+        self.reconstruction_error_ = float(np.average(errors, weights=data.weight))
+
+    def _squared_errors(self, rows: Rows) -> Array:
+        """Return the squared error of each row's reconstruction, averaged over the features."""
+        network, link = self.network_, self._fitted_loss.predict
+        errors = np.empty(rows.shape[0])
+
+        def write(block: slice, raw: Array) -> None:
+            # In float64, where errors of float32 cannot overflow when squared.
+            error = link(raw).astype(np.float64)
+            error -= rows.take(block, np.empty_like(raw))
+            np.einsum("ij,ij->i", error, error, out=errors[block])
+
+        self._pass_through(network, rows, write)
+        errors /= network.n_out
+        return errors
 
     # The two halves.
 
@@ -575,6 +625,7 @@ default=None
         """
         return self._fit(X, None, sample_weight, incremental=True)
 
+    @reads_model
     def transform(self, X: Any) -> Array:
         """Encode rows.
 
@@ -589,8 +640,9 @@ default=None
             Latent features.
         """
         check_is_fitted(self)
-        return self._outputs(self.encoder_, self._check_new(X))
+        return self._predicted(self.encoder_, self._check_new(X))
 
+    @reads_model
     def inverse_transform(self, X: Any) -> Array:
         """Decode latent features.
 
@@ -607,8 +659,9 @@ default=None
         check_is_fitted(self)
         decoder = self.decoder_
         latent = check_latent(X, decoder.n_in)
-        return self._outputs(decoder, latent)
+        return self._predicted(decoder, latent)
 
+    @reads_model
     def reconstruct(self, X: Any) -> Array:
         """Encode and decode rows.
 
@@ -642,18 +695,19 @@ default=None
         ndarray of shape (n_samples, n_features)
             Rows that are like the data.
         """
-        check_is_fitted(self)
+        model = copy_of(self)
+        check_is_fitted(model)
         if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be a whole number from 1 on, got {n_samples!r}.")
-        shape = (int(n_samples), self.decoder_.n_in)
+        shape = (int(n_samples), model.decoder_.n_in)
         drawn = check_random_state(random_state).standard_normal(shape)
-        return self.inverse_transform(drawn.astype(self.network_.dtype))
+        return model.inverse_transform(drawn.astype(model.network_.dtype))
 
+    @reads_model
     def score_samples(self, X: Any) -> Array:
         """Compute the negative reconstruction error of each row: low for what is unlike the data.
 
-        To find anomalies, train with 'squared_error': 'binary_log_loss' charges a row for each
-        value between 0 and 1, even where it is rebuilt exactly.
+        It is the squared error, whatever loss the network was trained with.
 
         Parameters
         ----------
@@ -663,21 +717,19 @@ default=None
         Returns
         -------
         ndarray of shape (n_samples,)
-            Minus the loss of each row, averaged over the features.
+            Minus the squared error of each row's reconstruction, averaged over the features.
         """
         check_is_fitted(self)
-        X = self._check_new(X)
-        rows, loss, network = as_rows(X), self._fitted_loss, self.network_
-        raw = self._outputs(network, X)
-        errors = np.empty(len(raw), network.dtype)
-        for start in range(0, len(raw), 1024):
-            block = slice(start, min(start + 1024, len(raw)))
-            target = rows.take(block, np.empty_like(raw[block]))
-            errors[block] = loss.of_rows(raw[block], target) / network.n_out
+        errors = self._squared_errors(as_rows(self._check_new(X)))
+        self._check_outputs(errors)
         return -errors
 
+    @reads_model
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Compute the negative mean reconstruction error, so that higher is better.
+        """Compute minus the mean squared error of the reconstruction, so that higher is better.
+
+        It is the same whatever loss the network was trained with, so that a search can compare
+        losses.
 
         Parameters
         ----------
@@ -691,11 +743,11 @@ default=None
         Returns
         -------
         float
-            Minus the mean of the loss over rows and features.
+            Minus the squared error, averaged over rows and features.
         """
-        errors = self.score_samples(X)
-        weight = check_weight(sample_weight, errors.reshape(-1, 1), np.float64)
-        return float(np.average(errors.astype(np.float64), weights=weight))
+        scores = self.score_samples(X)
+        weight = check_weight(sample_weight, scores.reshape(-1, 1))
+        return float(np.average(scores, weights=weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -718,17 +770,32 @@ def _warn_of_scales(X: Any) -> None:
     n_rows, n_columns = X.shape
     step = -(-n_rows // max(10, min(1000, 10**6 // n_columns)))
     some = X[::step].toarray() if issparse(X) else X[::step]
-    variance = some.var(axis=0, dtype=np.float64)
+    mean, variance = some.mean(axis=0, dtype=np.float64), some.var(axis=0, dtype=np.float64)
     varies = variance > 0
     if not varies.any():
         return
-    ratio = float(variance.max() / np.median(variance[varies]))
+    # A column far from 0 acts as a large one, though it may vary little.
+    size = variance + np.where(varies, mean**2, 0)
+    largest = int(size.argmax())
+    ratio = float(size[largest] / np.median(size[varies]))
+    # Few rows do not show how much a column varies.
+    offset = mean[varies] ** 2 / variance[varies] * (n_rows >= FEW_ROWS)
     if ratio > SCALES_APART:
-        warnings.warn(
-            f"The columns of X have very different scales: column {int(variance.argmax())} varies "
-            f"{np.sqrt(ratio):.0f} times as much as the typical one, so that the reconstruction "
-            "error hardly sees the others. Scale X first: StandardScaler, or MaxAbsScaler for "
-            "sparse X.",
-            UserWarning,
-            stacklevel=6,
+        told = (
+            f"The columns of X have very different scales: column {largest} is "
+            f"{np.sqrt(ratio):.0f} times as large as the typical one, so that column dominates the "
+            "reconstruction error."
         )
+    elif offset.max() > OFFSETS_APART:
+        told = (
+            f"The scale of X hides how it varies: column {np.flatnonzero(varies)[offset.argmax()]} "
+            f"lies {np.sqrt(offset.max()):.0f} standard deviations from 0, so that its variation "
+            "is hardly seen."
+        )
+    else:
+        return
+    warnings.warn(
+        f"{told} Scale X first: StandardScaler, or MaxAbsScaler for sparse X.",
+        UserWarning,
+        stacklevel=6,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -26,23 +26,27 @@ from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD, Rate
 from skscratch.core.schedules import Adaptive, InverseScaling
 from skscratch.core.training import Patience, TrainingRun, TrainingState, start, train
+from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._sklearn import (
     CallbackSupportMixin,
     FitTasks,
     Interval,
     LinearClassifierMixin,
+    ModelReaderMixin,
     RandomDraws,
     StrOptions,
     UnavailableError,
     all_or_nothing,
     as_rows,
     available_if,
+    begin_training,
     check_rows,
     check_weight,
     is_first_partial_fit,
+    reads_model,
     thread_count,
 )
-from skscratch.estimators._targets import SignTargets
+from skscratch.estimators._targets import SignTargets, class_weights
 
 SGD_BATCH = 64
 # The curvature that the first rate follows is measured on about so many rows, by so many products.
@@ -51,6 +55,10 @@ POWER_STEPS = 8
 SGD_PATIENCE = 5
 # The rate falls by fives; four times are enough.
 SGD_LEAST_RATE = 5e-3
+# A stream is passed once, so it learns faster, and the rate falls as the root of the calls over
+# this many.
+STREAM_RATE = 4.0
+STREAM_UNIT = 10
 
 
 class _AveragedSGD(SGD):
@@ -75,7 +83,10 @@ class _AveragedSGD(SGD):
 
 @dataclass
 class _Stream:
-    """What `partial_fit` goes on from: the state of training and the parameters themselves."""
+    """What `partial_fit` goes on from: the state of training and the parameters themselves.
+
+    Nothing in it is ever changed: training works on a copy.
+    """
 
     state: TrainingState
     params: Array
@@ -93,7 +104,7 @@ def _takes_pieces(estimator: Any) -> None:
         )
 
 
-class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
+class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
     """Linear support vector machine for classification, with a proven accuracy.
 
     It minimises the objective of scikit-learn's `LinearSVC`,
@@ -271,16 +282,15 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         """
         X, y, weight = self._check_data(X, y, sample_weight, reset=True)
         targets = SignTargets(y)
-        present = np.unique(y if weight is None else y[weight > 0])
-        if len(present) < 2:
+        if len(targets.classes) < 2:
             raise ValueError(
-                "LinearSVM needs rows of at least two classes with a weight above 0, but y has "
-                f"only one class: {present.tolist()}."
+                "LinearSVM needs rows of at least two classes, but y has only one class: "
+                f"{targets.classes.tolist()}."
             )
         self.classes_ = targets.classes
         self._weight_seen, self._state = 0.0, None
         before = self._solution_before(X.shape[1]) if self.warm_start else None
-        cost = self._cost(targets.index(y), weight)
+        cost = self._cost(targets.index(y), weight, X.dtype)
         tasks = FitTasks(
             self,
             self.max_iter,
@@ -335,7 +345,7 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         if first:
             self._weight_seen, self._state = 0.0, None
         before = self._solution_before(X.shape[1])
-        cost = self._cost(targets.index(y), weight)
+        cost = self._cost(targets.index(y), weight, X.dtype)
         if not first and before is None:
             raise ValueError(
                 f"partial_fit goes on from {len(self.coef_)} weight vectors, but "
@@ -345,7 +355,7 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         network, run = self._train(
             X, targets, targets.index(y), cost, before, self._weight_seen, None, self._state
         )
-        self._state, self.n_iter_ = _Stream(run.state, network.params.copy()), 1
+        self._state, self.n_iter_ = _Stream(run.state, network.params), 1
         self._keep(network, run.state)
         # They belonged to a solution that is no more.
         for name in ("objective_", "dual_gap_"):
@@ -361,30 +371,31 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
     ) -> tuple[Any, Array, Array | None]:
         X, y = check_rows(self, X, y=y, reset=reset, floats_only=True)
         check_classification_targets(y)
-        return X, y, check_weight(sample_weight, X, X.dtype)
+        return X, y, check_weight(sample_weight, X)
 
-    def _cost(self, index: Array, weight: Array | None) -> Array:
+    def _cost(self, index: Array, weight: Array | None, dtype: Any) -> Array:
         """Return C times the weights: shape (n,), or (n_problems, n) where classes weigh."""
         n_classes = len(self.classes_)
-        weight = np.ones(len(index)) if weight is None else weight.astype(np.float64)
-        cost: Array = self.C * weight
-        if self.class_weight is None:
-            return cost
-        of_class = compute_class_weight(
-            self.class_weight,
-            classes=self.classes_,
-            y=self.classes_[index],
-            sample_weight=weight,
-        )
-        if not np.isfinite(of_class).all() or of_class.min() < 0 or not of_class.any():
+        cost: Array = self.C * (np.ones(len(index)) if weight is None else weight)
+        if self.class_weight is not None:
+            of_class = class_weights(self.class_weight, self.classes_, self.classes_[index], weight)
+            if n_classes == 2 or self._is_joint:
+                cost = cost * of_class[index]
+            else:
+                own = index == np.arange(n_classes)[:, None]
+                cost = cost * np.where(own, of_class[:, None], 1.0)
+        largest, most = float(cost.max()), float(np.finfo(dtype).max)
+        if not largest <= most:
             raise ValueError(
-                "class_weight must give finite weights of 0 or more, not all 0; got "
-                f"{dict(zip(self.classes_.tolist(), of_class.tolist(), strict=True))}."
+                f"C times sample_weight times class_weight is {largest:g}, more than {dtype} can "
+                f"hold ({most:.2g}): choose smaller ones."
             )
-        if n_classes == 2 or self._is_joint:
-            return cost * of_class[index]
-        own = index == np.arange(n_classes)[:, None]
-        return cost * np.where(own, of_class[:, None], 1.0)
+        if not cost.any():
+            raise ValueError(
+                "sample_weight times class_weight is 0 in all rows: nothing can be learned from "
+                "them."
+            )
+        return cost
 
     @property
     def _is_joint(self) -> bool:
@@ -408,10 +419,7 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         return (coef, intercept) if coef.shape == (self._n_scores, n_features) else None
 
     def _set_solution(self, coef: Array, intercept: Array) -> None:
-        """Keep a solution; of two opposite weight vectors the difference, as `LinearSVC` does."""
-        if len(coef) == 2:
-            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-        self.coef_, self.intercept_ = coef, intercept
+        self.coef_, self.intercept_ = _as_one_where_two(coef, intercept)
 
     # Newton's method.
 
@@ -454,6 +462,7 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         tasks: FitTasks,
     ) -> None:
         stopped = False
+        interrupts = begin_training()
 
         def on_iteration(
             n_iter: int, objective: float, gap: float, solution: Callable[[], Any]
@@ -465,6 +474,7 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
                 self.n_iter_ = n_iter
                 tasks.begin()
                 stopped = tasks.end()
+            stopped = stopped or interrupts.requested
             return stopped
 
         solution = self._solve(X, targets, index, cost, before, self.max_iter, on_iteration)
@@ -499,6 +509,7 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         stream: _Stream | None,
     ) -> tuple[Network, TrainingRun]:
         rng = RandomDraws(self.random_state)
+        interrupts = begin_training()
         network, loss = self._network(X, before), self._sgd_loss()
         joint = isinstance(loss, MulticlassHinge)
         # The sum of `LinearSVC`'s objective, divided by C and the total weight.
@@ -510,7 +521,8 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         if stream is None:
             state = start(objective, optimizer, rng)
         elif len(stream.params) == network.n_params:
-            state, network.params[:] = stream.state, stream.params
+            state = copy.deepcopy(stream.state)
+            self._go_on(network, stream, state)
         else:
             raise ValueError(
                 "partial_fit goes on from another number of parameters: fit_intercept and "
@@ -522,9 +534,10 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         tol = self.tol / (len(cost) if cost.ndim == 2 else 1)
 
         def after(run: TrainingRun) -> bool:
-            if tasks is None:
+            if tasks is None or not tasks.active:
                 return False
             self._keep(network, state)
+            self.n_iter_ = run.n_epochs
             return tasks.end()
 
         run = train(
@@ -532,7 +545,7 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
             as_rows(X),
             target,
             optimizer=optimizer,
-            schedule=InverseScaling(rate, unit=n)
+            schedule=InverseScaling(STREAM_RATE * rate, unit=STREAM_UNIT * n)
             if streaming
             else Adaptive(rate, least=SGD_LEAST_RATE * rate),
             batch_size=SGD_BATCH,
@@ -543,8 +556,20 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
             on_epoch=after,
             n_threads=thread_count(self.n_jobs),
             state=state,
+            interrupts=interrupts,
         )
         return network, run
+
+    def _go_on(self, network: Network, stream: _Stream, state: TrainingState) -> None:
+        """Give the network the parameters of the stream, unless others were assigned since."""
+        assigned = network.params.copy()
+        network.params[:] = stream.params
+        coef, intercept = self._solution(network, state)
+        unchanged = np.array_equal(coef, self.coef_) and np.array_equal(intercept, self.intercept_)
+        if not unchanged:
+            network.params[:] = assigned
+            velocity, mean, _ = state.optimizer.slots
+            velocity[:], mean[:] = 0.0, assigned
 
     def _network(self, X: Any, before: tuple[Array, Array] | None) -> Network:
         layers: list[Layer] = [Dense(self._n_scores, Zeros(), bias=None)]
@@ -581,7 +606,8 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
             curvature *= 2
         return 0.1 / (objective.l2 + max(curvature, np.finfo(np.float32).tiny))
 
-    def _keep(self, network: Network, state: TrainingState) -> None:
+    def _solution(self, network: Network, state: TrainingState) -> tuple[Array, Array]:
+        """Return the weights and intercepts of a network, or their means over the steps."""
         W = network.views[-1].W
         if self.average:
             W = state.optimizer.slots[1].reshape(W.shape)
@@ -591,7 +617,11 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
             if self.fit_intercept
             else np.zeros(W.shape[1], W.dtype)
         )
-        self._set_solution(np.array(W[:n_features].T, order="C"), intercept)
+        return _as_one_where_two(W[:n_features].T, intercept)
+
+    def _keep(self, network: Network, state: TrainingState) -> None:
+        coef, intercept = self._solution(network, state)
+        self.coef_, self.intercept_ = np.array(coef, order="C"), intercept
 
     def _fit_sgd(
         self,
@@ -605,13 +635,14 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         total = float(cost.sum()) / self.C
         network, run = self._train(X, targets, index, cost, before, total, tasks, None)
         self._keep(network, run.state)
-        self.n_iter_ = run.n_epochs
+        self.n_iter_ = max(1, run.n_epochs)
         reached = self._solution_before(X.shape[1])
         now = self._solve(X, targets, index, cost, reached, max_iter=0)
         self.objective_, self.dual_gap_ = now.objective, now.dual_gap
         if run.stopped is None:
             self._warn(f"{run.n_epochs} epochs of sgd")
 
+    @reads_model
     def decision_function(self, X: Any) -> Array:
         """Compute the scores of rows, the same bits whatever the number of threads.
 
@@ -625,14 +656,44 @@ class LinearSVM(CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             One score for each class; for two classes one in all, above 0 for ``classes_[1]``.
         """
-        with single_threaded_blas:
+        check_numbers("X", X)
+        with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
             scores: Array = super().decision_function(X)
+        if not np.isfinite(scores).all():
+            raise ValueError(
+                f"X holds values too large for coefficients of {self.coef_.dtype}: the scores are "
+                "not finite. Scale X as in training."
+            )
         return scores
+
+    @reads_model
+    def predict(self, X: Any) -> Array:
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The label with the highest score for each row.
+        """
+        labels: Array = super().predict(X)
+        return labels
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _as_one_where_two(coef: Array, intercept: Array) -> tuple[Array, Array]:
+    """Return a solution; of two opposite weight vectors the difference, as `LinearSVC` does."""
+    if len(coef) == 2:
+        return coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+    return coef, intercept
 
 
 def _rates(cost: Array) -> Array:

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from sklearn.base import (
     ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -18,13 +18,14 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, check_scoring, d2_pinball_score, r2_score
-from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from skscratch.core.activations import Activation, Sigmoid
 from skscratch.core.functions import Array
 from skscratch.core.initializers import GlorotUniform
+from skscratch.core.interrupts import Interrupts
 from skscratch.core.layers import Dense, Dropout, Layer, LayerNorm
 from skscratch.core.losses import Huber, Loss, Pinball, SquaredError
 from skscratch.core.network import Network, Stack
@@ -33,10 +34,19 @@ from skscratch.core.optimizers import SGD, Optimizer
 from skscratch.core.schedules import Constant, Schedule
 from skscratch.core.training import BatchGradient, DivergenceError, TrainingRun, TrainingState
 from skscratch.core.workers import Workers
-from skscratch.estimators._base import SCHEDULES, SOLVERS, FitData, NetworkEstimator, layer_sizes
+from skscratch.estimators._base import (
+    SCHEDULES,
+    SOLVERS,
+    TRAINING,
+    VALIDATION,
+    FitData,
+    NetworkEstimator,
+    layer_sizes,
+)
 from skscratch.estimators._sklearn import (
     FitTasks,
     Interval,
+    ModelReaderMixin,
     NamesOf,
     RandomDraws,
     StrOptions,
@@ -44,6 +54,7 @@ from skscratch.estimators._sklearn import (
     accepts,
     all_or_nothing,
     available_if,
+    begin_training,
     check_is_fitted,
     check_optimize_result,
     check_rows,
@@ -51,9 +62,10 @@ from skscratch.estimators._sklearn import (
     is_first_partial_fit,
     names_columns,
     network_dtype,
+    reads_model,
     thread_count,
 )
-from skscratch.estimators._targets import ClassTargets
+from skscratch.estimators._targets import ClassTargets, class_weights
 
 # Schedules that fall to 0 at the last epoch.
 ENDING = ("cosine", "one_cycle")
@@ -73,7 +85,7 @@ def _has_partial_fit(estimator: Any) -> None:
         )
 
 
-class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
+class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator):
     """What classifier and regressor share."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -277,7 +289,7 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
         if self.scoring not in (None, "loss"):
             check_scoring(self, self.scoring)
         if self.solver == "lbfgs":
-            self._optimise_lbfgs(objective, data, held_out)
+            self._optimise_lbfgs(objective, data, held_out, state)
         else:
             super()._optimise(objective, data, held_out, state, incremental=incremental)
             reached_the_end = self.n_iter_ == self.max_iter and not self._stopped
@@ -294,12 +306,16 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
         self._stopped = run.stopped
         if run.scores:
             self.validation_scores_ = [*(self.validation_scores_ or []), *run.scores]
-            self.best_validation_score_, self.best_loss_ = run.state.best, None
+            self.best_validation_score_, self.best_loss_ = run.state.best_score, None
         else:
-            self.best_validation_score_, self.best_loss_ = None, -run.state.best
+            self.best_validation_score_, self.best_loss_ = None, run.state.best_loss
 
     def _optimise_lbfgs(
-        self, objective: Objective, data: FitData, held_out: FitData | None
+        self,
+        objective: Objective,
+        data: FitData,
+        held_out: FitData | None,
+        state: TrainingState,
     ) -> None:
         network, n = objective.network, data.rows.shape[0]
         if any(layer.only_in_training for layer in network.layers):
@@ -314,47 +330,19 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
             {"X": data.own_rows, "y": data.y, "metadata": None},
             lambda: {"network_": network.copy(), "n_iter_": 0},
         )
-
-        stopped = False
-        losses: list[float] = []
-        scores: list[float] = []
-        best = network.params.copy()
-
-        def iteration(params: Array) -> None:
-            nonlocal stopped
-            tasks.begin()
-            network.params[:] = params
-            if held_out is not None:
-                losses.append(self._validation_loss(held_out, network))
-                scores.append(self._score_outputs(held_out, network))
-                if scores[-1] == max(scores):
-                    best[:] = params
-            stopped = tasks.end()
-            if stopped:
-                raise StopIteration
-
+        iterations = _Iterations(self, objective, held_out, state, tasks, begin_training())
         with (
             np.errstate(over="ignore", invalid="ignore"),
             Workers(thread_count(self.n_jobs)) as workers,
         ):
             batch = BatchGradient(objective, data.rows, data.target, data.weight, n, workers)
-
-            def value_and_grad(params: Array) -> tuple[float, Array]:
-                network.params[:] = params
-                value = batch.value(slice(0, n), n)
-                return value, batch.gradient().astype(np.float64)
-
-            result = minimize(
-                value_and_grad,
-                network.params.astype(np.float64),
-                method="L-BFGS-B",
-                jac=True,
-                callback=iteration,
-                options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
-            )
+            result = iterations.minimise(batch, n)
             batch.close()
-        network.params[:] = best if scores else result.x
-        if not (np.isfinite(network.params).all() and np.isfinite(result.fun)):
+        network.params[:] = result.x
+        if held_out is not None and state.best_params is not None:
+            network.params[:] = state.best_params
+        stopped = iterations.stopped
+        if not (np.isfinite(network.params).all() and (stopped or np.isfinite(result.fun))):
             raise DivergenceError(
                 "Solver produced non-finite parameter weights. The input data may contain large "
                 "values and need to be preprocessed."
@@ -362,13 +350,14 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
         n_iter = result.nit if stopped else check_optimize_result("lbfgs", result, self.max_iter)
         # Started at the optimum, L-BFGS takes no step; looking at it counts as one.
         self.n_iter_ = max(1, n_iter)
-        self.loss_, self.best_loss_ = result.fun, None if scores else result.fun
-        self.network_ = network
+        self.network_, self._training_state = network, state
         # One value an iteration is for curves; lbfgs takes as many looks as it likes.
         self.__dict__.pop("loss_curve_", None)
+        losses, scores = iterations.losses, iterations.scores
+        self.loss_, self.best_loss_ = result.fun, None if scores else result.fun
         self.validation_loss_curve_ = losses or None
         self.validation_scores_ = scores or None
-        self.best_validation_score_ = max(scores, default=None)
+        self.best_validation_score_ = state.best_score if scores else None
         tasks.finish()
 
     # Fitted attributes that are read off the network.
@@ -395,6 +384,7 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
             raise ValueError("There are 0 hidden layers, and so no features to name.")
         return self.network_.widths[self._hidden_ends[-1]]
 
+    @reads_model
     def transform(self, X: Any, layer: int = -1) -> Array:
         """Compute the features that a hidden layer makes of rows.
 
@@ -421,12 +411,81 @@ class _MultilayerPerceptron(TransformerMixin, NetworkEstimator):
                 "set_output names the columns of the last hidden layer only. For another layer, "
                 "call set_output(transform='default') first."
             )
-        return self._outputs(self.network_.part(0, ends[layer]), self._check_new(X))
+        return self._predicted(self.network_.part(0, ends[layer]), self._check_new(X))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+class _Iterations:
+    """What happens in each iteration of L-BFGS: validation, history, callbacks and Ctrl-C."""
+
+    def __init__(
+        self,
+        estimator: _MultilayerPerceptron,
+        objective: Objective,
+        held_out: FitData | None,
+        state: TrainingState,
+        tasks: FitTasks,
+        interrupts: Interrupts,
+    ) -> None:
+        self.estimator, self.network, self.held_out = estimator, objective.network, held_out
+        self.state, self.tasks, self.interrupts = state, tasks, interrupts
+        self.losses: list[float] = []
+        self.scores: list[float] = []
+        self.stopped = False
+        self.value = np.inf
+        #: How many iterations were whole, the objective then, and the parameters.
+        self.last = 0, np.inf, objective.network.params.copy()
+
+    def minimise(self, batch: BatchGradient, n: int) -> OptimizeResult:
+        """Run SciPy's L-BFGS-B on all n rows; Ctrl-C ends it after the last whole iteration."""
+        network, estimator = self.network, self.estimator
+
+        def value_and_grad(params: Array) -> tuple[float, Array]:
+            if self.interrupts.requested:
+                raise KeyboardInterrupt
+            network.params[:] = params
+            self.value = batch.value(slice(0, n), n)
+            if np.isinf(self.last[1]):
+                self.last = 0, self.value, self.last[2]
+            return self.value, batch.gradient().astype(np.float64)
+
+        try:
+            return minimize(
+                value_and_grad,
+                network.params.astype(np.float64),
+                method="L-BFGS-B",
+                jac=True,
+                callback=self.end,
+                options={
+                    "maxfun": estimator.max_fun,
+                    "maxiter": estimator.max_iter,
+                    "gtol": estimator.tol,
+                },
+            )
+        except KeyboardInterrupt:
+            self.interrupts.requested = self.stopped = True
+            n_iter, value, params = self.last
+            del self.losses[n_iter:], self.scores[n_iter:]
+            return OptimizeResult(nit=n_iter, fun=value, x=params)
+
+    def end(self, params: Array) -> None:
+        """End an iteration."""
+        self.tasks.begin()
+        self.network.params[:] = params
+        if self.held_out is not None:
+            self.losses.append(self.estimator._validation_loss(self.held_out, self.network))
+            self.scores.append(self.estimator._score_outputs(self.held_out, self.network))
+            if self.scores[-1] > self.state.best_score:
+                self.state.best_score = self.scores[-1]
+                self.state.best_params = self.network.params.copy()
+        self.last = self.last[0] + 1, self.value, self.network.params.copy()
+        self.stopped = self.tasks.end()
+        if self.stopped:
+            raise StopIteration
 
 
 def _initial(activation: str | Activation) -> GlorotUniform:
@@ -702,7 +761,8 @@ default='constant'
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
     ) -> FitData:
-        X, y = check_rows(self, X, y=y, reset=reset, multi_output=True)
+        names = TRAINING if training else VALIDATION
+        X, y = check_rows(self, X, y=y, reset=reset, names=names, multi_output=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if self._targets is None:
@@ -710,7 +770,7 @@ default='constant'
             self.classes_ = self._targets.classes
         else:
             self._check_classes(unique_labels(y), fitting=training)
-        weight = check_weight(sample_weight, X, network_dtype(X))
+        weight = check_weight(sample_weight, X, names.weight)
         target = self._targets.encode(y, network_dtype(X))
         self.n_outputs_ = target.shape[1]
         return FitData(X, y, self._weigh_classes(y, weight, X, training), self._smooth(target))
@@ -739,22 +799,10 @@ default='constant'
             of_row = compute_sample_weight("balanced", y)
         else:
             if training:
-                self._weight_of_class = self._class_weights(y, weight)
+                self._weight_of_class = class_weights(self.class_weight, self.classes_, y, weight)
             of_row = self._weight_of_class[np.searchsorted(self.classes_, y)]
-        return check_weight(of_row if weight is None else weight * of_row, X, network_dtype(X))
-
-    def _class_weights(self, y: Array, weight: Array | None) -> Array:
-        # A class whose rows all weigh 0 is as good as absent: nothing to balance.
-        counted = slice(None) if weight is None else weight > 0
-        present = np.unique(y[counted])
-        weights = np.ones(len(self.classes_))
-        weights[np.searchsorted(self.classes_, present)] = compute_class_weight(
-            self.class_weight,
-            classes=present,
-            y=y[counted],
-            sample_weight=None if weight is None else weight[counted],
-        )
-        return weights
+        product = of_row if weight is None else weight * of_row
+        return check_weight(product, X, "sample_weight times class_weight")
 
     def _check_classes(self, classes: Array, *, fitting: bool) -> None:
         if fitting and self.warm_start and set(classes) != set(self.classes_):
@@ -777,7 +825,7 @@ default='constant'
     def _default_score(self, data: FitData, network: Network) -> float:
         assert self._targets is not None
         predicted = self._targets.decode(
-            self._outputs(network, data.own_rows(), self._loss().predict)
+            self._outputs(network, data.own_rows(), self._fitted_loss.predict)
         )
         return float(accuracy_score(data.y, predicted, sample_weight=data.weight))
 
@@ -850,6 +898,7 @@ default=None
             self._targets = ClassTargets(y if multilabel else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
+    @reads_model
     def predict(self, X: Any) -> Array:
         """Predict labels.
 
@@ -866,9 +915,10 @@ default=None
         check_is_fitted(self)
         assert self._targets is not None
         return self._targets.decode(
-            self._outputs(self.network_, self._check_new(X), self._fitted_loss.predict)
+            self._predicted(self.network_, self._check_new(X), self._fitted_loss.predict)
         )
 
+    @reads_model
     def predict_proba(self, X: Any) -> Array:
         """Predict the probability of each class.
 
@@ -885,9 +935,10 @@ default=None
         check_is_fitted(self)
         assert self._targets is not None
         return self._targets.complete(
-            self._outputs(self.network_, self._check_new(X), self._fitted_loss.predict)
+            self._predicted(self.network_, self._check_new(X), self._fitted_loss.predict)
         )
 
+    @reads_model
     def predict_log_proba(self, X: Any) -> Array:
         """Predict the logarithm of the probability of each class.
 
@@ -1177,12 +1228,13 @@ default='constant'
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
     ) -> FitData:
-        X, y = check_rows(self, X, y=y, reset=reset, multi_output=True, y_numeric=True)
+        names = TRAINING if training else VALIDATION
+        X, y = check_rows(self, X, y=y, reset=reset, names=names, multi_output=True, y_numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if self.loss == "poisson" and np.min(y) < 0:
             raise ValueError(
-                "loss='poisson' needs targets that are 0 or more; y has negative ones."
+                f"loss='poisson' needs targets that are 0 or more; {names.y} has negative ones."
             )
         target = np.ascontiguousarray(y, dtype=network_dtype(X)).reshape(len(y), -1)
         if self.loss == "pinball" and len(self._quantiles()) > 1:
@@ -1194,28 +1246,29 @@ default='constant'
             target = np.repeat(target, len(self._quantiles()), axis=1)
         if not reset and target.shape[1] != self.n_outputs_:
             raise ValueError(
-                f"{'y' if training else 'y_val'} has {target.shape[1]} outputs, but the network "
-                f"has {self.n_outputs_}."
+                f"{names.y} has {target.shape[1]} outputs, but the network has {self.n_outputs_}."
             )
         self.n_outputs_ = target.shape[1]
-        weight = check_weight(sample_weight, X, network_dtype(X))
+        weight = check_weight(sample_weight, X, names.weight)
         return FitData(X, y, weight, target)
 
     def _default_score(self, data: FitData, network: Network) -> float:
-        predicted = self._outputs(network, data.own_rows(), self._loss().predict)
+        predicted = self._outputs(network, data.own_rows(), self._fitted_loss.predict)
         if not np.isfinite(predicted).all():
             return float("nan")
         return self._score_of(data.y, predicted, data.weight)
 
     def _score_of(self, y: Any, predicted: Array, weight: Any) -> float:
-        if self.loss == "pinball" and predicted.shape[1] > 1:
+        loss = self._fitted_loss
+        if isinstance(loss, Pinball) and len(loss.quantiles) > 1:
             scores = [
                 d2_pinball_score(y, column, sample_weight=weight, alpha=quantile)
-                for column, quantile in zip(predicted.T, self._quantiles(), strict=True)
+                for column, quantile in zip(predicted.T, loss.quantiles, strict=True)
             ]
             return float(np.mean(scores))
         return float(r2_score(y, predicted, sample_weight=weight))
 
+    @reads_model
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Score predictions, higher is better and 1 is best.
 
@@ -1297,6 +1350,7 @@ default=None
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
+    @reads_model
     def predict(self, X: Any) -> Array:
         """Predict targets.
 
@@ -1311,5 +1365,5 @@ default=None
             Predicted targets; for several quantiles one column each.
         """
         check_is_fitted(self)
-        predicted = self._outputs(self.network_, self._check_new(X), self._fitted_loss.predict)
+        predicted = self._predicted(self.network_, self._check_new(X), self._fitted_loss.predict)
         return predicted.ravel() if predicted.shape[1] == 1 else predicted

@@ -240,10 +240,15 @@ def test_bad_data_is_refused_and_changes_nothing(spoil, message):
     assert vars(fitted) == before
 
 
-def test_one_class_is_left_once_the_weights_are_0():
+@pytest.mark.parametrize("options", [{}, {"loss": "hinge"}, {"multi_class": "crammer_singer"}])
+@pytest.mark.parametrize("solver", ["newton-cg", "sgd"])
+def test_one_class_may_be_left_once_the_weights_are_0(options, solver):
+    # As in a bootstrap sample, which is a vector of weights.
     X, y = scaled(load_iris)
-    with pytest.raises(ValueError, match="at least two classes with a weight above 0"):
-        LinearSVM().fit(X, y, sample_weight=(y == 1).astype(float))
+    weight = (y == 1).astype(float)
+    fitted = LinearSVM(solver=solver, random_state=0, **options).fit(X, y, sample_weight=weight)
+    assert fitted.classes_.tolist() == [0, 1, 2]
+    assert (fitted.predict(X[y == 1]) == 1).all()
 
 
 @pytest.mark.parametrize(

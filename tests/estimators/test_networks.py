@@ -320,7 +320,7 @@ BAD_DATA = {
     "infinity": (lambda X, y, w: (np.where(X[1, 1] == X, np.inf, X), y, w), "infinity"),
     "one dimension": (lambda X, y, w: (X[:, 0], y, w), "Expected 2D array"),
     "no rows": (lambda X, y, w: (X[:0], y[:0], None), "minimum of 1 is required"),
-    "text": (lambda X, y, w: (X.astype(str) + "a", y, w), "could not convert string"),
+    "text": (lambda X, y, w: (X.astype(str) + "a", y, w), "X must hold numbers, but it holds text"),
     "negative weight": (lambda X, y, w: (X, y, w - 1), "Negative values"),
     "zero weights": (lambda X, y, w: (X, y, 0 * w), "at least one non-zero"),
     "nan weight": (lambda X, y, w: (X, y, w * np.nan), "contains NaN"),
