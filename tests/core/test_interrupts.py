@@ -1,0 +1,193 @@
+"""Ctrl-C in the core: what is kept, and what is left to raise."""
+
+import signal
+
+import numpy as np
+import pytest
+
+from skscratch.core import Adam, Dense, Tanh, train
+from skscratch.core.interrupts import Interrupts
+from skscratch.core.training import ParameterUpdate
+from tests.core.common import N_OUT, network, objective, rows, target_for
+
+
+def press():
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_the_first_ctrl_c_is_noted_and_the_second_raises():
+    with Interrupts() as interrupts:
+        press()
+        assert interrupts.requested
+        with pytest.raises(KeyboardInterrupt):
+            press()
+        interrupts.obeyed = True
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_request_that_is_not_obeyed_is_raised_at_the_end():
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        press()
+    with Interrupts() as interrupts:
+        press()
+        interrupts.obeyed = True
+
+
+def test_an_inner_request_is_the_inner_one_s_alone():
+    with Interrupts() as outer:
+        with Interrupts() as inner:
+            press()
+            inner.obeyed = True
+        assert inner.requested
+        assert not outer.requested
+        # One that the inner one has not obeyed is handed on.
+        with Interrupts():
+            press()
+        assert outer.requested
+        outer.obeyed = True
+
+
+def test_a_handler_of_the_user_s_own_stays():
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda *given: seen.append(given))
+    try:
+        with Interrupts() as interrupts:
+            press()
+        assert interrupts.may_raise
+        assert not interrupts.requested
+        assert len(seen) == 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def in_epoch(k, step=1, how=press):
+    """Return what presses Ctrl-C as the rows of a batch are taken: step `step` of epoch `k`."""
+    n_taken = 0
+
+    class Data:
+        array = rows(10)
+        shape = array.shape
+
+        def take(self, chosen, out):
+            nonlocal n_taken
+            n_taken += 1
+            if n_taken == 3 * (k - 1) + step:
+                how()
+            return self.array[chosen]
+
+    return Data()
+
+
+def raise_interrupt():
+    raise KeyboardInterrupt
+
+
+def trained(monkeypatch, data, interrupts, **options):
+    steps, net = [], network(Dense(6), Tanh(), Dense(N_OUT))
+    step = ParameterUpdate.step
+
+    def recorded(update, lr):
+        step(update, lr)
+        steps.append(net.params.copy())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ParameterUpdate, "step", recorded)
+        run = train(
+            objective(net),
+            data,
+            target_for("squared_error", 10),
+            optimizer=Adam(),
+            batch_size=4,
+            max_epochs=8,
+            rng=0,
+            interrupts=interrupts,
+            **options,
+        )
+    return net.params, run, steps
+
+
+@pytest.mark.parametrize("how", [press, raise_interrupt], ids=["flag", "raised"])
+@pytest.mark.parametrize("handler", ["default", "own"])
+@pytest.mark.parametrize(("epoch", "step"), [(1, 1), (1, 3), (2, 1), (4, 2)])
+def test_an_interrupt_leaves_the_last_whole_epoch_or_step(monkeypatch, how, handler, epoch, step):
+    _, _, steps = trained(monkeypatch, rows(10), None)
+    before = signal.getsignal(signal.SIGINT)
+    if handler == "own":
+        signal.signal(signal.SIGINT, lambda *given: raise_interrupt())
+    try:
+        with Interrupts() as interrupts:
+            params, run, _ = trained(monkeypatch, in_epoch(epoch, step, how), interrupts)
+            interrupts.obeyed = True
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert run.stopped == "interrupted"
+    assert interrupts.requested
+    if epoch > 1:
+        np.testing.assert_array_equal(params, steps[3 * (epoch - 1) - 1])
+        assert run.n_epochs == epoch - 1
+    else:
+        # The flag is read before the next step, so the one under way is finished.
+        finished = step if how is press and handler == "default" else step - 1
+        initial = network(Dense(6), Tanh(), Dense(N_OUT)).params
+        np.testing.assert_array_equal(params, steps[finished - 1] if finished else initial)
+        # The loss of a part of an epoch is the mean over its steps.
+        assert len(run.losses) == (1 if finished else 0)
+    # The optimizer starts afresh.
+    assert run.state.optimizer.t == 0
+    assert not any(slot.any() for slot in run.state.optimizer.slots)
+
+
+@pytest.mark.parametrize("where", ["validate", "on_epoch", "before_epoch"])
+def test_an_interrupt_between_epochs_keeps_whole_ones(monkeypatch, where):
+    _, _, steps = trained(monkeypatch, rows(10), None)
+    n_calls = 0
+
+    def call(*given):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 3:
+            raise KeyboardInterrupt
+        return 0.0
+
+    with Interrupts() as interrupts:
+        params, run, _ = trained(monkeypatch, rows(10), interrupts, **{where: call})
+        interrupts.obeyed = True
+    # An epoch that was not validated does not count; one whose callback failed was whole.
+    whole = 3 if where == "on_epoch" else 2
+    np.testing.assert_array_equal(params, steps[3 * whole - 1])
+    assert run.n_epochs == whole
+    assert len(run.scores) == (whole if where == "validate" else 0)
+
+
+def test_an_interrupted_run_keeps_the_best_parameters(monkeypatch):
+    _, _, steps = trained(monkeypatch, rows(10), None)
+    scores = iter([0.1, 0.9, 0.5, 0.7])
+    with Interrupts() as interrupts:
+        params, run, _ = trained(
+            monkeypatch,
+            in_epoch(4, 2),
+            interrupts,
+            validate=lambda: next(scores),
+            keep_best=True,
+        )
+        interrupts.obeyed = True
+    assert run.scores == [0.1, 0.9, 0.5]
+    np.testing.assert_array_equal(params, steps[5])
+
+
+def test_without_interrupts_keyboard_interrupt_is_raised(monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        trained(monkeypatch, in_epoch(2), None)
+
+
+def test_half_a_step_of_the_first_epoch_is_never_kept(monkeypatch):
+    # A second Ctrl-C can come in the middle of an update: nothing whole is there to keep.
+    update = Adam.update
+
+    def torn(self, w, *given):
+        update(self, w, *given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Adam, "update", torn)
+    with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
+        trained(monkeypatch, rows(10), interrupts)
