@@ -124,3 +124,37 @@ def test_huber_lies_between_its_branches(raw, target, delta):
     huber = Huber(delta).of_rows(raw.reshape(-1, 1), target.reshape(-1, 1))
     expected = np.where(d <= delta, d**2 / 2, delta * (d - delta / 2))
     np.testing.assert_allclose(huber, expected, rtol=1e-9, atol=1e-12)
+
+
+# Where targets may lie
+
+
+OUTSIDE = {"share": 5.0, "one-hot": -0.5, "sign": 1.5, "count": -1.0, "real": None}
+
+
+@pytest.mark.parametrize("name", Loss.members())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_targets_outside_the_interval_are_refused(name, dtype):
+    loss = Loss.named(name)
+    target = target_for(name, dtype=dtype)
+    loss.check_targets(target)
+    if OUTSIDE[loss.targets] is None:
+        loss.check_targets(1e30 * target)
+        return
+    for bad in (OUTSIDE[loss.targets], np.nan):
+        target[2, 1] = bad
+        with pytest.raises(ValueError, match=f"{name!r} is made for targets from .* run from"):
+            loss.check_targets(target)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["binary_log_loss", "log_loss"])
+def test_a_few_units_of_rounding_outside_count_as_the_end(name, dtype):
+    unit = np.finfo(dtype).eps
+    for n_units, allowed in ((1, True), (8, True), (16, False)):
+        for target in (1 + n_units * unit, -n_units * unit):
+            array = np.array([[0.5, target]], dtype)
+            low, high = float(array.min()), float(array.max())
+            assert Loss.named(name).allows(low, high, array.dtype) is allowed
+    # Whole numbers have no rounding.
+    assert Loss.named(name).allows(0, 1, np.dtype(np.uint8))

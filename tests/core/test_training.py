@@ -409,3 +409,124 @@ def test_full_gradient_is_that_of_the_objective():
         batch = training.BatchGradient(goal, ArrayRows(X), ArrayRows(y), None, 30, workers)
         np.testing.assert_allclose(batch.value(slice(0, 30), 30), value, rtol=1e-12)
         np.testing.assert_allclose(batch.gradient(), ws.grad, atol=1e-14)
+
+
+# What does not fit together
+
+
+def test_a_gradient_needs_a_workspace_for_training():
+    net = network(Dense(N_OUT))
+    goal, y = objective(net), target_for("squared_error")
+    other = network(Dense(N_OUT))
+    for ws in (net.workspace(7), other.workspace(7, train=True)):
+        with pytest.raises(ValueError, match="workspace for training this network"):
+            goal.value_and_grad(rows(), y, ws)
+
+
+@pytest.mark.parametrize(
+    ("name", "X", "y", "weight"),
+    [
+        ("target", rows(), np.ones(N_OUT), None),
+        ("target", rows(), np.ones((1, N_OUT)), None),
+        ("target", rows(), np.ones((7, 1)), None),
+        ("X", rows(7, 4), np.ones((7, N_OUT)), None),
+        ("weight", rows(), np.ones((7, N_OUT)), np.ones(7)),
+        ("weight", rows(), np.ones((7, N_OUT)), np.ones((7, 2))),
+    ],
+)
+def test_shapes_that_would_be_broadcast_are_refused(name, X, y, weight):
+    net = network(Dense(N_OUT))
+    with pytest.raises(ValueError, match=rf"^{name} must have shape \(7, "):
+        objective(net).value_and_grad(X, y, net.workspace(7, train=True), weight)
+
+
+@pytest.mark.parametrize("call", ["value_and_grad", "train", "evaluate"])
+def test_targets_that_the_loss_is_not_made_for_are_refused(call):
+    net = network(Dense(N_OUT))
+    goal, y = objective(net, "binary_log_loss"), np.full((7, N_OUT), 5.0)
+    calls = {
+        "value_and_grad": lambda: goal.value_and_grad(rows(), y, net.workspace(7, train=True)),
+        "train": lambda: train(goal, rows(), y),
+        "evaluate": lambda: evaluate(goal, rows(), y),
+    }
+    with pytest.raises(ValueError, match="targets from 0 to 1, but they run from 5 to 5"):
+        calls[call]()
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_a_network_without_parameters_is_evaluated_and_trained(l2):
+    net = network(Tanh(), n_in=N_OUT)
+    X, y = rows(7, N_OUT), target_for("squared_error")
+    goal = objective(net, l2=l2)
+    expected = ((np.tanh(X) - y) ** 2).sum(axis=1).mean()
+    value = goal.value_and_grad(X, y, net.workspace(7, train=True))
+    np.testing.assert_allclose([value, evaluate(goal, X, y)], expected)
+    for optimizer in Optimizer.members():
+        run = train(goal, X, y, optimizer=Optimizer.named(optimizer), max_epochs=2, batch_size=7)
+        np.testing.assert_allclose(run.losses, expected)
+
+
+OTHER_STATES = [
+    (SGD(), Adam()),
+    (Adam(), SGD()),
+    (SGD(0.9), SGD()),
+    (Optimizer.named("rmsprop"), SGD(0.9)),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), OTHER_STATES, ids=repr)
+def test_a_state_of_another_optimizer_is_refused(before, after):
+    state = fit(optimizer=before)[1].state
+    with pytest.raises(ValueError, match="was made by .*Choose the same optimizer, or state=None"):
+        fit(optimizer=after, state=state)
+
+
+def test_a_state_of_another_network_is_refused():
+    state = fit(optimizer=Adam(), layers=[Dense(N_OUT)])[1].state
+    with pytest.raises(ValueError, match="belongs to other parameters"):
+        fit(optimizer=Adam(), state=state)
+
+
+def test_hyperparameters_may_change_on_the_way():
+    state = fit(optimizer=Adam())[1].state
+    assert np.isfinite(fit(optimizer=Adam(0.5), state=state)[0]).all()
+
+
+def test_patience_watches_the_score_or_the_loss():
+    def run(monitor, **options):
+        # Scores get worse and worse, losses better.
+        scores = iter(range(0, -99, -1))
+        patience = Patience(1e-9, 3, monitor)
+        return fit(validate=lambda: next(scores), patience=patience, max_epochs=9, **options)[1]
+
+    assert run("score").n_epochs == 5
+    assert run("loss").n_epochs == 9
+    assert run("loss").losses == fit(max_epochs=9)[1].losses
+    assert run("loss", keep_best=True).state.best_score == 0
+
+
+def test_a_score_that_is_no_number_is_no_improvement():
+    run = fit(validate=lambda: np.nan, patience=Patience(0.0, 2), max_epochs=9)[1]
+    assert run.stopped == "patience"
+    assert run.n_epochs == 3
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [1e-300, 1e-46, 1e300])
+def test_weights_mean_what_they_mean_relative_to_each_other(dtype, factor):
+    weight = np.arange(200) % 5
+    one, scaled = (fit(weight=w, dtype=dtype) for w in (weight, weight * factor))
+    np.testing.assert_allclose(one[0], scaled[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one[1].losses, scaled[1].losses, rtol=1e-4)
+
+
+def test_evaluation_in_blocks_of_any_size_has_the_same_bits_for_any_number_of_threads():
+    net, X = network(Dense(N_OUT), Sigmoid()), rows(50)
+    y = target_for("squared_error", 50)
+    whole = evaluate(objective(net), X, y)
+    for block_rows in (1, 7, 50, 1000):
+        values = {
+            evaluate(objective(net), X, y, n_threads=t, block_rows=block_rows) for t in (1, 2, 3)
+        }
+        assert len(values) == 1
+        np.testing.assert_allclose(values.pop(), whole, rtol=1e-12)

@@ -8,6 +8,8 @@ import warnings
 import weakref
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from scipy import sparse
@@ -22,7 +24,10 @@ from skscratch.core import Dense, Network, Workspace
 WIDE = {"hidden_layer_sizes": (120, 90), "batch_size": 128, "random_state": 0, "max_iter": 3}
 NETWORKS = [AutoencoderTransformer(**WIDE), MLPClassifier(**WIDE), MLPRegressor(**WIDE)]
 EACH = pytest.mark.parametrize("estimator", NETWORKS, ids=lambda e: type(e).__name__)
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1:UserWarning"),
+]
 
 
 def data(n=500, width=200, dtype=np.float64, seed=0):
@@ -491,3 +496,301 @@ def test_every_parameter_changes_something(kind, one, other):
     a, b = map(params, fitted)
     same_epochs = fitted[0].n_iter_ == fitted[1].n_iter_
     assert a.shape != b.shape or not np.array_equal(a, b) or not same_epochs
+
+
+# Validation sets
+
+
+def validated(estimator, X, y, X_val, y_val):
+    """Fit with a validation set, in the arguments that the estimator has."""
+    options = {} if isinstance(estimator, AutoencoderTransformer) else {"y_val": y_val}
+    return estimator.fit(X, y, X_val=X_val, **options)
+
+
+@EACH
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_another_validation_set_starts_a_new_best(estimator, solver):
+    if solver == "lbfgs" and isinstance(estimator, AutoencoderTransformer):
+        pytest.skip("has no lbfgs")
+    X, y = data()
+    model = clone(estimator).set_params(solver=solver, warm_start=True, max_iter=20)
+    # What one can be perfect at, and what nobody can.
+    easy = np.zeros((20, X.shape[1])), np.full(20, y[0])
+    hard = X[:50], np.roll(y[:50], 7)
+    first = params(validated(model, X, y, *easy)).copy()
+    validated(model, X, y, *hard)
+    assert not np.array_equal(params(model), first)
+
+
+@EACH
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_equal_validation_rows_go_on_with_the_best(estimator, solver):
+    if solver == "lbfgs" and isinstance(estimator, AutoencoderTransformer):
+        pytest.skip("has no lbfgs")
+    X, y = data()
+    model = clone(estimator).set_params(solver=solver, warm_start=True, max_iter=1)
+    if hasattr(model, "scoring"):
+        model.set_params(scoring="loss")
+    best, scores = None, []
+    for _ in range(6):
+        # Equal rows, not the same object; and steps so long that some of them lead away.
+        model.set_params(learning_rate_init=0.05)
+        validated(model, X, y, X[:50].copy(), y[:50].copy())
+        state = model._training_state
+        scores.append(state.best_score)
+        if best is not None and state.best_score == scores[-2]:
+            np.testing.assert_array_equal(params(model), best)
+        best = params(model).copy()
+    assert scores == sorted(scores)
+    changed = X[:50].copy()
+    changed[3, 4] += 1e-9
+    validated(model, X, y, changed, y[:50])
+    assert model._training_state.best_score != scores[-1]
+
+
+@EACH
+def test_a_best_of_parameters_that_were_replaced_is_forgotten(estimator):
+    X, y = data()
+    model = validated(clone(estimator).set_params(warm_start=True), X, y, X[:50], y[:50])
+    model.coefs_ = [np.zeros_like(W) for W in model.coefs_]
+    before = params(model).copy()
+    model.set_params(max_iter=1, learning_rate_init=1e-12)
+    validated(model, X, y, X[:50], y[:50])
+    np.testing.assert_allclose(params(model), before, atol=1e-9)
+
+
+@EACH
+def test_a_validation_set_stops_nothing_unless_early_stopping_says_so(estimator):
+    X, y = data()
+    model = clone(estimator).set_params(max_iter=30, n_iter_no_change=2, tol=0.0)
+    noise = np.random.default_rng(1).random(X.shape), np.roll(y, 7)
+    alone = clone(model).fit(X, y)
+    watched = validated(clone(model), X, y, *noise)
+    assert watched.n_iter_ == alone.n_iter_
+    assert watched.loss_curve_ == alone.loss_curve_
+    early = clone(model).set_params(early_stopping=True, learning_rate_init=0.02, tol=1e3)
+    assert validated(early, X, y, *noise).n_iter_ == 4
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_all_rows_left_to_train_on_may_not_weigh_nothing(kind):
+    X, y = data(40, 3)
+    held = []
+
+    class Watched(kind):
+        def _split(self, data, rng):
+            held[:] = super()._split(data, rng)
+            return held
+
+    options = {"early_stopping": True, "max_iter": 2, "random_state": 0}
+    model = Watched(hidden_layer_sizes=5, **options).fit(X, y, sample_weight=np.arange(40) + 1.0)
+    train = np.isin(np.arange(40) + 1.0, held[0].weight)
+    with pytest.raises(ValueError, match="All training rows have weight 0"):
+        model.fit(X, y, sample_weight=np.where(train, 0.0, 1.0 + np.arange(40)))
+    with pytest.raises(ValueError, match="All validation rows have weight 0"):
+        model.fit(X, y, sample_weight=np.where(train, 1.0 + np.arange(40), 0.0))
+
+
+# Weights and memory
+
+
+@EACH
+@pytest.mark.parametrize("memory", [0.05, 1])
+def test_working_memory_leaves_no_bit_to_the_number_of_threads(estimator, memory):
+    X, y = data(700)
+    fitted = clone(estimator).fit(X, y)
+    with sklearn.config_context(working_memory=memory):
+        results = []
+        for n_jobs in (1, 2, 3, 8):
+            fitted.set_params(n_jobs=n_jobs)
+            results.append([outputs(fitted, X), fitted.score(X, y)])
+            early = clone(fitted).set_params(early_stopping=True).fit(X, y)
+            results[-1] += [np.array(early.validation_loss_curve_), params(early)]
+            if isinstance(estimator, AutoencoderTransformer):
+                results[-1] += [fitted.score_samples(X), fitted.reconstruct(X)]
+    for others in results[1:]:
+        for one, other in zip(results[0], others, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@EACH
+def test_weights_that_cannot_be_summed_are_refused(estimator):
+    X, y = data(50, 4)
+    for weight in (np.full(50, 1e308), np.full(50, 5e-324)):
+        with pytest.raises(ValueError, match="sample_weight must have a sum that is neither"):
+            clone(estimator).fit(X, y, sample_weight=weight)
+    options = {} if isinstance(estimator, AutoencoderTransformer) else {"y_val": y}
+    with pytest.raises(ValueError, match="sample_weight_val must have a sum"):
+        clone(estimator).fit(X, y, X_val=X, sample_weight_val=np.full(50, 1e308), **options)
+
+
+@EACH
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_small_weights_are_no_zeros(estimator, dtype):
+    X, y = data(50, 4, dtype=dtype)
+    weight = 1.0 + np.arange(50) % 3
+    model = clone(estimator).set_params(hidden_layer_sizes=(5,), alpha=0.0)
+    one = clone(model).fit(X, y, sample_weight=weight)
+    for factor in (1e-47, 1e-200):
+        other = clone(model).fit(X, y, sample_weight=weight * factor)
+        np.testing.assert_allclose(params(one), params(other), rtol=1e-3, atol=1e-6)
+
+
+# Parameters that are assigned
+
+
+@EACH
+def test_assigned_weights_and_biases_act(estimator):
+    X, y = data(60, 5)
+    model = clone(estimator).fit(X, y)
+    fresh = clone(estimator).set_params(random_state=1).fit(X, y)
+    sharing = copy.copy(model)
+    before = outputs(model, X)
+    model.coefs_, model.intercepts_ = fresh.coefs_, fresh.intercepts_
+    np.testing.assert_array_equal(outputs(model, X), outputs(fresh, X))
+    np.testing.assert_array_equal(outputs(sharing, X), before)
+    # One at a time; lists and any dtype will do.
+    for k, (W, b) in enumerate(zip(sharing.coefs_, sharing.intercepts_, strict=True)):
+        model.coefs_[k], model.intercepts_[k] = W.tolist(), b.astype(np.float32)
+        model.intercepts_[k] = b
+    np.testing.assert_array_equal(outputs(model, X), before)
+    model.coefs_[1:] = fresh.coefs_[1:]
+    model.coefs_[0] *= 0
+    assert not model.coefs_[0].any()
+    np.testing.assert_array_equal(model.coefs_[1], fresh.coefs_[1])
+    model.partial_fit(X, y)
+
+
+@EACH
+def test_assigned_weights_of_another_shape_are_refused(estimator):
+    X, y = data(60, 5)
+    model = clone(estimator).fit(X, y)
+    kept = params(model).copy()
+    for wrong in (model.coefs_[:-1], [W.T for W in model.coefs_], [np.zeros(3)] * 9):
+        with pytest.raises(ValueError, match=r"coefs_ must have the shapes \[\("):
+            model.coefs_ = wrong
+    with pytest.raises(ValueError, match=r"intercepts_ must have the shapes"):
+        model.intercepts_[0] = np.zeros(1)
+    np.testing.assert_array_equal(params(model), kept)
+
+
+def test_federated_averaging_of_networks():
+    X, y = data(300, 10)
+    parts = [MLPClassifier(8, random_state=0) for _ in range(3)]
+    whole = MLPClassifier(8, random_state=0)
+    for _ in range(5):
+        for k, part in enumerate(parts):
+            part.partial_fit(X[k::3], y[k::3], classes=np.unique(y))
+        whole.partial_fit(X[:1], y[:1], classes=np.unique(y))
+        means = [
+            [np.mean(arrays, axis=0) for arrays in zip(*layers, strict=True)]
+            for layers in ([p.coefs_ for p in parts], [p.intercepts_ for p in parts])
+        ]
+        for model in (*parts, whole):
+            model.coefs_, model.intercepts_ = means
+    for part in parts:
+        np.testing.assert_array_equal(params(part), params(whole))
+
+
+# What is no number, or too large a number
+
+
+NO_NUMBERS = {
+    "dates": (np.datetime64("2024-01-01") + np.arange(60)).reshape(-1, 1),
+    "durations": np.arange(60).reshape(-1, 1).astype("m8[us]"),
+    "text": np.arange(60).reshape(-1, 1).astype(str),
+}
+FORMS = {
+    "array": lambda a: a,
+    "objects": lambda a: a.astype(object),
+    "list": lambda a: a.tolist(),
+    "pandas": pd.DataFrame,
+    "pandas, mixed": lambda a: pd.DataFrame({"a": np.arange(len(a)), "b": a[:, 0]}),
+    "polars": lambda a: pl.DataFrame({"a": a[:, 0]}),
+}
+
+
+@EACH
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("what", NO_NUMBERS)
+def test_rows_of_no_numbers_are_refused(estimator, what, form):
+    X, y = data(60, 1)
+    no_numbers = FORMS[form](NO_NUMBERS[what])
+    model = clone(estimator).set_params(hidden_layer_sizes=(5,))
+    with pytest.raises(ValueError, match=f"^X must hold numbers, but it holds {what}"):
+        model.fit(no_numbers, y)
+    model.fit(X, y)
+    options = {} if isinstance(estimator, AutoencoderTransformer) else {"y_val": y}
+    with pytest.raises(ValueError, match=f"^X_val must hold numbers, but it holds {what}"):
+        model.fit(X, y, X_val=no_numbers, **options)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("what", NO_NUMBERS)
+def test_targets_of_no_numbers_are_refused(what, form):
+    X, y = data(60, 3)
+    targets = FORMS[form](NO_NUMBERS[what])
+    model = MLPRegressor(hidden_layer_sizes=5, max_iter=2)
+    with pytest.raises(ValueError, match=f"^y must hold numbers, but it holds {what}"):
+        model.fit(X, targets)
+    with pytest.raises(ValueError, match=f"^y_val must hold numbers, but it holds {what}"):
+        model.fit(X, y, X_val=X, y_val=targets)
+
+
+def test_a_series_of_dates_is_refused_and_objects_that_are_numbers_are_accepted():
+    X, y = data(60, 3)
+    model = MLPRegressor(hidden_layer_sizes=5, max_iter=2, random_state=0)
+    for dates in (
+        pd.Series(pd.date_range("2024-01-01", periods=60)),
+        pd.Series(pd.date_range("2024-01-01", periods=60, tz="UTC")),
+        pd.date_range("2024-01-01", periods=60),
+    ):
+        with pytest.raises(ValueError, match="y must hold numbers, but it holds dates"):
+            model.fit(X, dates)
+    expected = params(model.fit(X, y)).copy()
+    for numbers in (y.astype(object), y.tolist(), pd.Series(y, dtype="Int64"), pl.Series(y)):
+        np.testing.assert_array_equal(params(model.fit(X.astype(object), numbers)), expected)
+
+
+@EACH
+def test_rows_too_large_for_the_network_are_refused_not_answered_by_nan(estimator):
+    X, y = data(60, 4, dtype=np.float32)
+    fitted = clone(estimator).fit(X - 0.5, y)
+    methods = ("predict", "predict_proba", "transform", "reconstruct", "score_samples")
+    for method in filter(lambda name: hasattr(fitted, name), methods):
+        huge = np.full((3, 4), 3e38, np.float32) * np.array([[1], [-1], [1]], np.float32)
+        try:
+            answer = getattr(fitted, method)(huge)
+        except ValueError as error:
+            assert "X holds values too large for a network of float32" in str(error)
+        else:
+            assert np.isfinite(answer).all()
+
+
+# Sparse input stays as it is
+
+
+def unsorted_with_duplicates(seed=0):
+    rng = np.random.default_rng(seed)
+    columns = np.tile([3, 2, 1, 0, 0], 60).astype(np.int32)
+    return sparse.csr_matrix(
+        (rng.random(300), columns, np.arange(0, 301, 5, dtype=np.int32)), (60, 4)
+    )
+
+
+@EACH
+def test_sparse_input_is_never_changed(estimator):
+    y = np.arange(60) % 3
+    model = clone(estimator).set_params(hidden_layer_sizes=(5,))
+    expected = clone(model).fit(unsorted_with_duplicates().toarray(), y)
+    X = unsorted_with_duplicates()
+    parts = X.data, X.indices, X.indptr
+    kept = [part.copy() for part in parts]
+    for part in parts:
+        part.flags.writeable = False
+    fitted = validated(clone(model), X, y, X, y)
+    fitted.partial_fit(X, y)
+    outputs(fitted, X)
+    for part, before in zip((X.data, X.indices, X.indptr), kept, strict=True):
+        np.testing.assert_array_equal(part, before)
+    np.testing.assert_allclose(params(clone(model).fit(X, y)), params(expected), rtol=1e-9)
