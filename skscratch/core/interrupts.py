@@ -41,7 +41,8 @@ class Interrupts:
                 self._before = handler
                 signal.signal(signal.SIGINT, self._note)
             else:
-                self.may_raise = True
+                # Where the signal is ignored or ends the process, there is no function to raise.
+                self.may_raise = callable(handler)
         return self
 
     def __exit__(self, *exception: Any) -> None:

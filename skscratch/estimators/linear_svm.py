@@ -344,6 +344,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             )
         if first:
             self._weight_seen, self._state = 0.0, None
+        else:
+            self._check_assigned()
         before = self._solution_before(X.shape[1])
         cost = self._cost(targets.index(y), weight, X.dtype)
         if not first and before is None:
@@ -417,6 +419,18 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             halves = np.array([-0.5, 0.5], coef.dtype)
             coef, intercept = halves[:, None] * coef, halves * intercept
         return (coef, intercept) if coef.shape == (self._n_scores, n_features) else None
+
+    def _check_assigned(self) -> None:
+        """Raise a ValueError if an assigned `coef_` or `intercept_` is nothing to go on from."""
+        n_rows = 1 if len(self.classes_) == 2 else len(self.classes_)
+        expected = {"coef_": (n_rows, self.n_features_in_), "intercept_": (n_rows,)}
+        for name, shape in expected.items():
+            array = getattr(self, name)
+            if np.shape(array) != shape or not np.isfinite(array).all():
+                raise ValueError(
+                    f"{name} must have the shape {shape} and be finite to go on from, but it has "
+                    f"the shape {np.shape(array)}."
+                )
 
     def _set_solution(self, coef: Array, intercept: Array) -> None:
         self.coef_, self.intercept_ = _as_one_where_two(coef, intercept)

@@ -11,6 +11,14 @@ from skscratch.core.training import ParameterUpdate
 from tests.core.common import N_OUT, network, objective, rows, target_for
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_not_ignored():
+    # As it is in a process that was started in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press():
     signal.raise_signal(signal.SIGINT)
 
@@ -56,6 +64,17 @@ def test_a_handler_of_the_user_s_own_stays():
         assert interrupts.may_raise
         assert not interrupts.requested
         assert len(seen) == 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_nothing_can_raise_where_ctrl_c_is_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            press()
+        assert not interrupts.may_raise
+        assert not interrupts.requested
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -1,5 +1,8 @@
+import tracemalloc
+
 import numpy as np
 import pytest
+import sklearn
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, load_wine
@@ -414,3 +417,121 @@ def test_halves_do_not_move_with_parameters_set_afterwards():
     fitted.set_params(hidden_layer_sizes=(20, 10), loss="squared_error")
     np.testing.assert_array_equal(fitted.transform(DIGITS), latent)
     np.testing.assert_array_equal(fitted.reconstruct(DIGITS), rebuilt)
+
+
+# Scores
+
+
+def test_a_row_out_of_range_scores_low_and_is_not_refused():
+    fitted = encoder(loss="binary_log_loss").fit(DIGITS)
+    outlier = 5 * DIGITS[:1]
+    assert fitted.score_samples(outlier)[0] < fitted.score_samples(DIGITS).min()
+    assert fitted.score(outlier) < 0
+    # As of a fold behind a scaler that has not seen it.
+    assert np.isfinite(fitted.score(DIGITS * 1.01))
+
+
+def test_a_search_compares_losses_by_one_measure():
+    def minus_squared_error(model, X, y=None):
+        return -((model.reconstruct(X) - X) ** 2).mean()
+
+    X = StandardScaler().fit_transform(load_wine().data)
+    grid = [{"loss": ["huber"], "n_components": [2]}, {"loss": ["squared_error", "absolute_error"]}]
+    search = GridSearchCV(encoder(max_iter=30), grid, cv=3)
+    own = clone(search).fit(X).cv_results_["mean_test_score"]
+    other = clone(search).set_params(scoring=minus_squared_error).fit(X)
+    np.testing.assert_allclose(own, other.cv_results_["mean_test_score"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["score", "score_samples", "fit"])
+def test_no_reconstruction_is_held_as_a_whole(method):
+    X = np.random.default_rng(0).random((20_000, 400), dtype=np.float32)
+    fitted = AutoencoderTransformer(8, (16,), max_iter=1, random_state=0, n_jobs=2).fit(X[:500])
+    tracemalloc.start()
+    try:
+        getattr(fitted, method)(X)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < X.nbytes / 2
+
+
+def test_validation_keeps_to_the_working_memory():
+    # Wide rows, few units: the blocks of rows are what takes memory.
+    X = np.random.default_rng(0).random((1000, 20_000), dtype=np.float32)
+    fitted = AutoencoderTransformer(2, (), max_iter=1, random_state=0, n_jobs=1, batch_size=20)
+    peaks = []
+    for memory in (4, 1024):
+        tracemalloc.start()
+        try:
+            with sklearn.config_context(working_memory=memory):
+                fitted.fit(X[:40], X_val=X)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[0] < peaks[1] / 2
+
+
+# Data at and beyond the ends of [0, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", [{"loss": "binary_log_loss"}, {"loss": "auto", "beta": 1.0}])
+def test_rounding_beyond_an_end_counts_as_the_end(dtype, options):
+    X = DIGITS.astype(dtype)
+    X[3, 5], X[4, 5] = np.nextafter(dtype(1), dtype(2)), -np.finfo(dtype).eps / 16
+    assert X.max() > 1
+    assert X.min() < 0
+    fitted = encoder(**options).fit(X, X_val=X)
+    assert fitted.output_activation_ == "logistic"
+    assert fitted.reconstruction_loss_ == "binary_log_loss"
+    fitted.partial_fit(X)
+
+
+def test_more_than_rounding_beyond_an_end_is_outside():
+    X = DIGITS.copy()
+    X[3, 5] = 1 + 1e-9
+    assert encoder(loss="auto").fit(X).output_activation_ == "identity"
+    with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X runs from 0 to 1"):
+        encoder(loss="binary_log_loss").fit(X)
+    with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X_val runs from 0 to 1"):
+        encoder(loss="binary_log_loss").fit(DIGITS, X_val=X)
+
+
+@pytest.mark.parametrize("how", ["partial_fit", "warm start", "X_val"])
+def test_an_automatic_choice_that_cannot_reach_the_data_is_pointed_out(how):
+    model = encoder().fit(DIGITS)
+    calls = {
+        "partial_fit": lambda: model.partial_fit(8 * DIGITS),
+        "warm start": lambda: model.set_params(warm_start=True).fit(8 * DIGITS),
+        "X_val": lambda: model.fit(DIGITS, X_val=8 * DIGITS),
+    }
+    name = "X_val" if how == "X_val" else "X"
+    with pytest.warns(
+        UserWarning, match=f"has chosen 'logistic'.* but {name} leaves that interval"
+    ):
+        calls[how]()
+    # A choice of the user's own is not commented on, nor is one that reaches the data.
+    chosen = encoder(output_activation="logistic").fit(DIGITS)
+    chosen.partial_fit(8 * DIGITS)
+    encoder().fit(DIGITS - 0.5).partial_fit(8 * DIGITS)
+
+
+def test_whether_one_can_sample_depends_on_what_was_fitted():
+    plain, variational = encoder().fit(DIGITS), encoder(beta=1.0).fit(DIGITS)
+    plain.set_params(beta=1.0)
+    variational.set_params(beta=0.0)
+    assert not hasattr(plain, "sample")
+    assert variational.sample(2, random_state=0).shape == (2, 64)
+
+
+def test_columns_far_from_0_are_pointed_out():
+    rng = np.random.default_rng(0)
+    stamps = 1.7e9 + rng.normal(size=(500, 1))
+    mixed = np.hstack([stamps, rng.normal(size=(500, 5))])
+    with pytest.warns(UserWarning, match="very different scales: column 0"):
+        encoder().fit(mixed)
+    with pytest.warns(UserWarning, match=r"column \d lies \d+ standard deviations from 0"):
+        encoder().fit(stamps + rng.normal(size=(500, 5)))
+    # Warnings are errors here.
+    encoder().fit(100 + rng.normal(size=(500, 5)))

@@ -37,6 +37,14 @@ ESTIMATORS = {
 LATEST = 0.3
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_not_ignored():
+    # As it is in a process that was started in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def parameters(model):
     return [model.coef_, model.intercept_] if isinstance(model, LinearSVM) else model.coefs_
 

@@ -1,7 +1,9 @@
+import copy
 import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import joblib
 import numpy as np
 import pytest
 from scipy import sparse
@@ -13,6 +15,7 @@ from sklearn.datasets import (
     load_iris,
     load_wine,
 )
+from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -421,3 +424,166 @@ def test_single_precision_is_never_copied_into_double():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * X.nbytes
+
+
+# Streams, and weights that were assigned
+
+
+def streamed(n_calls=5, **options):
+    X, y = scaled(load_iris)
+    model = LinearSVM(random_state=0, **options)
+    for _ in range(n_calls):
+        model.partial_fit(X, y, classes=[0, 1, 2])
+    return model
+
+
+KINDS = pytest.mark.parametrize(
+    "options",
+    [{}, {"average": True}, {"loss": "hinge"}, {"multi_class": "crammer_singer"}],
+    ids=str,
+)
+
+
+@KINDS
+def test_a_refused_piece_leaves_the_stream_as_it_was(options):
+    X, y = scaled(load_iris)
+    model, twin = streamed(**options), streamed(**options)
+    bad = X.copy()
+    bad[7] = 1e200
+    with pytest.raises(ValueError, match="not finite"), np.errstate(all="ignore"):
+        model.partial_fit(bad, y)
+    np.testing.assert_array_equal(model.coef_, twin.coef_)
+    for _ in range(3):
+        model.partial_fit(X, y)
+        twin.partial_fit(X, y)
+    np.testing.assert_array_equal(model.coef_, twin.coef_)
+    np.testing.assert_array_equal(model.intercept_, twin.intercept_)
+
+
+@KINDS
+def test_a_shallow_copy_goes_its_own_way(options):
+    X, y = scaled(load_iris)
+    model, twin = streamed(**options), streamed(**options)
+    copy.copy(model).partial_fit(X[::-1], y[::-1])
+    model.partial_fit(X, y)
+    twin.partial_fit(X, y)
+    np.testing.assert_array_equal(model.coef_, twin.coef_)
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_a_stream_goes_on_from_a_memory_map_and_does_not_change_the_file(mode, tmp_path):
+    X, y = scaled(load_iris)
+    joblib.dump(streamed(), tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    model = joblib.load(tmp_path / "model", mmap_mode=mode).partial_fit(X, y)
+    np.testing.assert_array_equal(model.coef_, streamed(6).coef_)
+    assert (tmp_path / "model").read_bytes() == before
+
+
+@pytest.mark.parametrize("intercept_scaling", [1.0, 3.0])
+@KINDS
+def test_a_stream_goes_on_from_assigned_weights(options, intercept_scaling):
+    X, y = scaled(load_iris)
+    good = LinearSVM().fit(X, y)
+    model = streamed(1, intercept_scaling=intercept_scaling, **options)
+    before = model.coef_
+    model.coef_, model.intercept_ = good.coef_, good.intercept_
+    kept = good.coef_.copy()
+    model.partial_fit(X, y)
+    np.testing.assert_array_equal(good.coef_, kept)
+    near, far = (np.abs(model.coef_ - coef).max() for coef in (kept, before))
+    assert near < far / 2
+    # In place, too.
+    other = streamed(3, **options)
+    other.coef_[0] = 0
+    changed = other.coef_.copy()
+    twin = streamed(3, **options)
+    twin.coef_ = changed
+    np.testing.assert_array_equal(other.partial_fit(X, y).coef_, twin.partial_fit(X, y).coef_)
+
+
+@pytest.mark.parametrize("options", [{}, {"intercept_scaling": 3.0}, {"fit_intercept": False}])
+def test_weights_that_were_read_only_do_not_restart_a_stream(options):
+    X, y = scaled(load_iris)
+    model, twin = streamed(**options), streamed(**options)
+    model.coef_, model.intercept_ = model.coef_.copy(), model.intercept_.copy()
+    np.testing.assert_array_equal(model.partial_fit(X, y).coef_, twin.partial_fit(X, y).coef_)
+
+
+@pytest.mark.parametrize("name", ["coef_", "intercept_"])
+def test_assigned_weights_of_another_shape_are_refused(name):
+    X, y = scaled(load_iris)
+    model = streamed()
+    setattr(model, name, np.zeros(7))
+    with pytest.raises(ValueError, match=f"{name} must have the shape"):
+        model.partial_fit(X, y)
+
+
+def test_a_stream_learns_as_well_as_a_fit():
+    for load in LOADERS:
+        X, y = scaled(load)
+        stream = LinearSVM(random_state=0)
+        for _ in range(60):
+            stream.partial_fit(X, y, classes=np.unique(y))
+        assert stream.score(X, y) >= LinearSVM().fit(X, y).score(X, y) - 0.015
+
+
+# Classes without rows, weights out of range
+
+
+@pytest.mark.parametrize("solver", ["newton-cg", "sgd"])
+def test_absent_classes_do_not_count_in_class_weights(solver):
+    X, y = scaled(load_iris)
+    model = LinearSVM(solver=solver, class_weight={2: 5.0}, random_state=0)
+    weight = np.where(y == 2, 0.0, 1.0)
+    assert np.isfinite(model.fit(X, y, sample_weight=weight).coef_).all()
+    balanced = clone(model).set_params(class_weight="balanced").fit(X, y, sample_weight=weight)
+    # The two that are left have as many rows each.
+    plain = clone(model).set_params(class_weight=None).fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(balanced.coef_, plain.coef_, atol=1e-3)
+    with pytest.warns(UserWarning, match=r"class_weight names none of the classes \[0, 1\]"):
+        model.fit(X[:100], y[:100])
+
+
+def test_bagging_of_a_rare_class():
+    X, y = load_iris(return_X_y=True)
+    bag = BaggingClassifier(LinearSVM(), n_estimators=30, random_state=0).fit(X[:53], y[:53])
+    assert bag.score(X[:53], y[:53]) > 0.9
+
+
+@pytest.mark.parametrize("options", [{}, {"C": 1e10}, {"class_weight": {0: 1e20}}], ids=str)
+def test_costs_that_the_dtype_cannot_hold_are_refused(options):
+    X, y = scaled(load_iris)
+    weight = np.full(150, 1e39 if not options else 1e30)
+    with pytest.raises(ValueError, match="C times sample_weight times class_weight is"):
+        LinearSVM(**options).fit(X.astype(np.float32), y, sample_weight=weight)
+
+
+def test_weights_that_leave_nothing_to_learn_from_are_refused():
+    X, y = scaled(load_breast_cancer)
+    with pytest.raises(ValueError, match="sample_weight times class_weight is 0 in all rows"):
+        LinearSVM(class_weight={0: 0.0}).fit(X, y, sample_weight=(y == 0).astype(float))
+
+
+def test_rows_too_large_for_the_coefficients_are_refused():
+    X, y = scaled(load_iris)
+    fitted = LinearSVM().fit(X.astype(np.float32), y)
+    for method in (fitted.predict, fitted.decision_function):
+        with pytest.raises(ValueError, match="X holds values too large for coefficients"):
+            method(np.full((2, 4), 3e38, np.float32))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.datetime64("2024-01-01") + np.arange(600).reshape(150, 4),
+        np.arange(600).reshape(150, 4).astype(str),
+    ],
+    ids=["dates", "text"],
+)
+def test_rows_of_no_numbers_are_refused(rows):
+    X, y = scaled(load_iris)
+    with pytest.raises(ValueError, match="^X must hold numbers"):
+        LinearSVM().fit(rows, y)
+    with pytest.raises(ValueError, match="^X must hold numbers"):
+        LinearSVM().fit(X, y).predict(rows)
