@@ -348,11 +348,6 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             self._check_assigned()
         before = self._solution_before(X.shape[1])
         cost = self._cost(targets.index(y), weight, X.dtype)
-        if not first and before is None:
-            raise ValueError(
-                f"partial_fit goes on from {len(self.coef_)} weight vectors, but "
-                f"multi_class={self.multi_class!r} asks for {self._n_scores}. Use a clone, or fit."
-            )
         self._weight_seen += float(cost.sum()) / self.C
         network, run = self._train(
             X, targets, targets.index(y), cost, before, self._weight_seen, None, self._state

@@ -1,6 +1,9 @@
+import copy
+
 import numpy as np
 import pytest
 from sklearn import neural_network
+from sklearn.base import clone
 from sklearn.datasets import (
     load_breast_cancer,
     load_diabetes,
@@ -8,7 +11,9 @@ from sklearn.datasets import (
     load_iris,
     make_multilabel_classification,
 )
+from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import d2_pinball_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
@@ -705,3 +710,66 @@ def test_fine_tuning_leaves_the_encoders_noise_behind():
     tuned = MLPClassifier((), pretrained=encoder.encoder_, solver="lbfgs", max_iter=5)
     tuned.fit(X / 16, y)
     assert [layer.name for layer in tuned.network_.layers] == ["dense", "relu", "dense", "dense"]
+
+
+# What a fitted network is, whatever the parameters say now
+
+
+@QUIET
+def test_the_score_is_that_of_the_fitted_loss():
+    X, y = load_diabetes(return_X_y=True)
+    plain = MLPRegressor(max_iter=3, random_state=0).fit(X, y)
+    expected = plain.score(X, y)
+    assert plain.set_params(loss="pinball", quantile=[0.2, 0.5, 0.8]).score(X, y) == expected
+    three = MLPRegressor("pinball", quantile=[0.1, 0.5, 0.9], max_iter=3, random_state=0).fit(X, y)
+    expected = three.score(X, y)
+    for quantile in (0.5, [0.2, 0.3]):
+        assert three.set_params(quantile=quantile).score(X, y) == expected
+    assert three.set_params(loss="squared_error").score(X, y) == expected
+    predicted = three.predict(X)
+    by_hand = [
+        d2_pinball_score(y, p, alpha=q) for p, q in zip(predicted.T, (0.1, 0.5, 0.9), strict=True)
+    ]
+    assert expected == pytest.approx(np.mean(by_hand))
+
+
+# Class weights
+
+
+@QUIET
+def test_absent_classes_do_not_count_in_class_weights():
+    X, y = load_iris(return_X_y=True)
+    model = MLPClassifier(5, class_weight={2: 5.0}, max_iter=3, random_state=0)
+    pieces = clone(model).partial_fit(X, y, classes=[0, 1, 2])
+    # Without class 2 nothing weighs more than 1.
+    twin = copy.deepcopy(pieces).set_params(class_weight=None).partial_fit(X[:100], y[:100])
+    pieces.partial_fit(X[:100], y[:100])
+    np.testing.assert_array_equal(pieces.network_.params, twin.network_.params)
+    model.fit(X, y, sample_weight=np.where(y == 2, 0.0, 1.0))
+    # Of three classes one is named; the others weigh 1.
+    named, whole = ({2: 5.0}, {0: 1.0, 1: 1.0, 2: 5.0})
+    one, other = (clone(model).set_params(class_weight=w).fit(X, y) for w in (named, whole))
+    np.testing.assert_array_equal(one.network_.params, other.network_.params)
+    with pytest.warns(UserWarning, match=r"class_weight names none of the classes \[0, 1\]"):
+        model.fit(X[:100], y[:100])
+
+
+@QUIET
+@pytest.mark.parametrize("class_weight", [{2: 5.0}, "balanced"])
+def test_bagging_of_a_rare_class(class_weight):
+    X, y = load_iris(return_X_y=True)
+    base = MLPClassifier(5, class_weight=class_weight, max_iter=3)
+    bag = BaggingClassifier(base, n_estimators=20, random_state=0).fit(X[:102], y[:102])
+    assert np.isfinite(bag.predict_proba(X)).all()
+
+
+# From one solver to another
+
+
+@QUIET
+def test_warm_start_goes_on_from_lbfgs_with_another_solver():
+    X, y = load_iris(return_X_y=True)
+    model = MLPClassifier(5, solver="lbfgs", max_iter=3, warm_start=True, random_state=0).fit(X, y)
+    model.set_params(solver="adam").fit(X, y)
+    assert len(model.loss_curve_) == 3
+    model.partial_fit(X, y)
