@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        return _reproduce(arguments)
+        return _until_interrupted(_reproduce, arguments)
     except KeyboardInterrupt:
         print("\nskscratch: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -145,6 +146,20 @@ def _folder(text: str) -> Path:
         if path.exists() and not path.is_dir():
             raise argparse.ArgumentTypeError(f"'{path}' is a file, not a folder")
     return folder
+
+
+def _until_interrupted(
+    command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
+) -> int:
+    """Run a command in which Ctrl-C ends everything, where a fit would end with a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Training interrupted by user", UserWarning)
+        try:
+            return command(arguments)
+        except UserWarning as warning:
+            if "interrupted" in str(warning):
+                raise KeyboardInterrupt from warning
+            raise
 
 
 def _one_line(error: BaseException) -> str:

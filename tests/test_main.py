@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import skscratch
-from skscratch import __main__, datasets
+from skscratch import AutoencoderTransformer, __main__, datasets
 from skscratch.__main__ import main
 from skscratch.core import DivergenceError
 from skscratch.experiments import Settings, page, pictures
@@ -244,6 +244,31 @@ def test_errors_of_the_program_are_not_hidden(quick, monkeypatch):
 def test_ctrl_c_ends_with_code_130(quick, monkeypatch, capsys):
     fail_with(monkeypatch, KeyboardInterrupt())
     assert main(["reproduce"]) == 130
+    assert capsys.readouterr().err == "\nskscratch: interrupted\n"
+
+
+def test_ctrl_c_within_a_fit_ends_the_command(quick, monkeypatch, capsys):
+    def pressed(estimator, *data, **options):
+        from skscratch.estimators import _base
+
+        begin = _base.begin_training
+
+        def begin_and_press():
+            interrupts = begin()
+            signal.raise_signal(signal.SIGINT)
+            return interrupts
+
+        with monkeypatch.context() as patched:
+            patched.setattr(_base, "begin_training", begin_and_press)
+            return fit(estimator, *data, **options)
+
+    fit = AutoencoderTransformer.fit
+    monkeypatch.setattr(AutoencoderTransformer, "fit", pressed)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["reproduce"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "\nskscratch: interrupted\n"
 
 

@@ -103,7 +103,7 @@ class AutoencoderTransformer(
         Activation of the latent features.
     output_activation : str, default='auto'
         Activation of the reconstruction. 'auto' is 'logistic' where all training data lie in
-        [0, 1], else 'identity'; `output_activation_` tells which.
+        [0, 1], to a few units of rounding, else 'identity'; `output_activation_` tells which.
     loss : {'squared_error', 'binary_log_loss', 'absolute_error', 'huber', 'auto'}, \
 default='squared_error'
         Reconstruction error, averaged over the features. 'binary_log_loss' needs data in [0, 1]
@@ -206,7 +206,8 @@ default='one_cycle'
         Mean squared error of the reconstruction of the training data, without noise and penalties,
         whatever the loss.
     coefs_, intercepts_ : list of ndarray
-        Weight matrices, shape (n_in, n_out), and bias vectors: views into the network.
+        Weight matrices, shape (n_in, n_out), and bias vectors: views into the network. Values that
+        are assigned, to an entry or to all, are copied into the network.
     n_iter_ : int
         Number of epochs of the last fit.
     t_ : int
@@ -579,6 +580,8 @@ default='one_cycle'
     ) -> AutoencoderTransformer:
         """Fit encoder and decoder.
 
+        Ctrl-C ends training with a warning and keeps what was learned in whole epochs.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
@@ -591,7 +594,8 @@ default='one_cycle'
         X_val : {array-like, sparse matrix} of shape (n_validation_samples, n_features), \
 default=None
             Validation data. After each epoch `validation_loss_curve_` grows, and in the end the
-            parameters of the best epoch are kept.
+            parameters of the best epoch are kept. They do not end training early unless
+            `early_stopping` is True.
         sample_weight_val : array-like of shape (n_validation_samples,), default=None
             Weights of the validation rows.
 

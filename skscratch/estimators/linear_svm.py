@@ -130,7 +130,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         problem with the loss ``max_k (score_k + [k ≠ y]) - score_y``, as in `LinearSVC`.
     class_weight : dict, 'balanced' or None, default=None
         Weight of each class, multiplied with `C` as in `LinearSVC`: in one-vs-rest, the rows of
-        the class in its own problem.
+        the class in its own problem. Classes that a dict does not name weigh 1, and classes without
+        rows do not count.
     fit_intercept : bool, default=True
         Fit an intercept.
     intercept_scaling : float, default=1.0
@@ -265,6 +266,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearSVM:
         """Fit the weights.
 
+        Ctrl-C ends training with a warning and keeps what was learned in whole steps or epochs.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
@@ -309,6 +312,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> LinearSVM:
         """Pass once over some rows with 'sgd', going on from the present weights.
+
+        `coef_` and `intercept_` may have been assigned.
 
         The rows of all calls together play the part of the training data, so the penalty weighs
         less with each call. Rows of similar number in each call work best.

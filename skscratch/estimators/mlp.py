@@ -554,7 +554,8 @@ default='constant'
         Use Nesterov's momentum. Only used by 'sgd'.
     early_stopping : bool, default=False
         Hold out a part of the rows, stop when their score (see `scoring`) no longer improves, and
-        keep the best weights. The split is stratified. Not used by 'lbfgs'.
+        keep the best weights. Without `X_val`, classes are held out in proportion; a class of one
+        row stays in training. Not used by 'lbfgs'.
     validation_fraction : float, default=0.1
         Share of the rows to hold out. Only used with `early_stopping`.
     beta_1, beta_2 : float, default=0.9 and 0.999
@@ -566,7 +567,8 @@ default='constant'
     max_fun : int, default=15000
         Largest number of evaluations of 'lbfgs'.
     class_weight : dict, 'balanced' or None, default=None
-        Weight of each class, multiplied with the weights of its rows.
+        Weight of each class, multiplied with the weights of its rows. Classes that a dict does not
+        name weigh 1, and classes without rows do not count.
     label_smoothing : float, default=0.0
         Share by which the targets move towards even odds, in [0, 1).
     noise : {'gaussian', 'masking', 'salt_and_pepper'}, callable or None, default=None
@@ -599,7 +601,8 @@ default='constant'
     network_ : skscratch.core.Network
         The trained network.
     coefs_, intercepts_ : list of ndarray
-        Weight matrices, shape (n_in, n_out), and bias vectors: views into the network.
+        Weight matrices, shape (n_in, n_out), and bias vectors: views into the network. Values that
+        are assigned, to an entry or to all, are copied into the network.
     loss_ : float
         Loss of the last epoch.
     best_loss_ : float or None
@@ -842,6 +845,8 @@ default='constant'
     ) -> MLPClassifier:
         """Fit the network.
 
+        Ctrl-C ends training with a warning and keeps what was learned in whole epochs.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
@@ -854,7 +859,8 @@ default='constant'
         X_val : {array-like, sparse matrix} of shape (n_validation_samples, n_features), \
 default=None
             Validation data. After each epoch `validation_loss_curve_` and `validation_scores_`
-            grow, and in the end the parameters of the best epoch are kept.
+            grow, and in the end the parameters of the best epoch are kept. They do not end training
+            early unless `early_stopping` is True.
         y_val : array-like of shape (n_validation_samples,) or (n_validation_samples, n_outputs), \
 default=None
             What is right for `X_val`.
@@ -1060,7 +1066,8 @@ default='constant'
     network_ : skscratch.core.Network
         The trained network.
     coefs_, intercepts_ : list of ndarray
-        Weight matrices, shape (n_in, n_out), and bias vectors: views into the network.
+        Weight matrices, shape (n_in, n_out), and bias vectors: views into the network. Values that
+        are assigned, to an entry or to all, are copied into the network.
     loss_ : float
         Loss of the last epoch.
     best_loss_ : float or None
@@ -1303,6 +1310,8 @@ default='constant'
     ) -> MLPRegressor:
         """Fit the network.
 
+        Ctrl-C ends training with a warning and keeps what was learned in whole epochs.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
@@ -1315,7 +1324,8 @@ default='constant'
         X_val : {array-like, sparse matrix} of shape (n_validation_samples, n_features), \
 default=None
             Validation data. After each epoch `validation_loss_curve_` and `validation_scores_`
-            grow, and in the end the parameters of the best epoch are kept.
+            grow, and in the end the parameters of the best epoch are kept. They do not end training
+            early unless `early_stopping` is True.
         y_val : array-like of shape (n_validation_samples,) or (n_validation_samples, n_outputs), \
 default=None
             What is right for `X_val`.
