@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,25 @@ def per_problem(values: Array, dtype: np.dtype[Any]) -> Array:
     return np.asarray(values, dtype)[:, None, None]
 
 
+Value = TypeVar("Value")
+
+
+class computed_once(Generic[Value]):  # noqa: N801  a decorator, named like functools' own
+    """Like `functools.cached_property`, without a lock.
+
+    Before Python 3.12 that has one for all objects: threads would wait for each other, and a child
+    that is forked meanwhile would wait for ever.
+    """
+
+    def __init__(self, compute: Callable[[Any], Value]) -> None:
+        self.compute, self.name = compute, compute.__name__
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, owner: Any, kind: type) -> Value:
+        value = vars(owner)[self.name] = self.compute(owner)
+        return value
+
+
 @dataclass(frozen=True)
 class Features:
     """X with one further column that holds the constant ``bias`` (or nothing where it is None).
@@ -96,9 +115,9 @@ class Features:
         """Return these rows alone."""
         return replace(self, X=self.X[rows])
 
-    @cached_property
+    @computed_once
     def pieces(self) -> list[tuple[slice, Any]]:
-        """Views of X that one thread multiplies at a time.
+        """Cut X into views that one thread multiplies at a time.
 
         The cut looks at nothing but sizes, so that threads change no bit of a result.
         """
@@ -140,9 +159,9 @@ class Features:
     def _cast(self, some: Any) -> Any:
         return some.astype(self.precision, copy=False)
 
-    @cached_property
+    @computed_once
     def square_sums(self) -> Array:
-        """The sum of the squares of each column."""
+        """Return the sum of the squares of each column."""
         if self.is_dense:
             sums = np.einsum("ij,ij->j", self.X, self.X)
         else:
@@ -151,7 +170,7 @@ class Features:
             sums = np.append(sums, self.bias**2 * self.X.shape[0])
         return np.asarray(sums, self.precision)
 
-    @cached_property
+    @computed_once
     def spectrum(self) -> tuple[Array, Array]:
         """Eigenvalues and eigenvectors of ``X^T X``, estimated on some of the rows."""
         n_rows, n_features = self.shape

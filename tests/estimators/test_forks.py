@@ -8,10 +8,12 @@ import time
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier
+from skscratch.core.linear_algebra import Features
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -57,14 +59,10 @@ class Busy:
         self.threads = [threading.Thread(target=work) for work in (self.fit, self.predict)]
 
     def fit(self):
-        from sklearn.base import clone
-
         while not self.stop.is_set():
             clone(MODELS[self.name]).fit(X, y)
 
     def predict(self):
-        from sklearn.base import clone
-
         model = clone(MODELS[self.name]).fit(X, y)
         while not self.stop.is_set():
             outputs(model)
@@ -147,6 +145,29 @@ def test_processes_started_by_fork_predict_and_fit(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_two_hundred_processes_started_by_fork_predict_and_fit(name):
     check_processes(name, 200)
+
+
+def test_a_child_does_not_wait_for_what_another_thread_computes():
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow(Features):
+        def weighted_gram(self, weight):
+            started.set()
+            go_on.wait()
+            return super().weighted_gram(weight)
+
+    def features(kind):
+        return kind(X, 1.0, X.dtype)
+
+    thread = threading.Thread(target=lambda: features(Slow).spectrum)
+    thread.start()
+    started.wait()
+    try:
+        code = forked(lambda: int(len(features(Features).square_sums) != X.shape[1] + 1))
+    finally:
+        go_on.set()
+        thread.join()
+    assert code == 0
 
 
 def test_a_child_of_a_callback_has_the_threads_of_before():
