@@ -163,7 +163,7 @@ def test_a_child_does_not_wait_for_what_another_thread_computes():
     thread.start()
     started.wait()
     try:
-        code = forked(lambda: int(len(features(Features).square_sums) != X.shape[1] + 1))
+        code = forked(lambda: int(len(features(Features).spectrum[0]) != X.shape[1] + 1))
     finally:
         go_on.set()
         thread.join()
