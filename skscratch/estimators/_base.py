@@ -19,6 +19,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
+from sklearn.utils import get_tags
 
 from skscratch.core.functions import Array
 from skscratch.core.layers import (
@@ -63,6 +64,7 @@ from skscratch.estimators._sklearn import (
     check_rows,
     content_digest,
     copy_of,
+    fitted_property,
     network_dtype,
     thread_count,
 )
@@ -295,12 +297,14 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return network
 
     def _held_out(self, validation: tuple[Any, Any, Any] | None) -> FitData | None:
-        X_val, *others = validation or (None,)
+        X_val, y_val, weight = validation or (None, None, None)
         if X_val is None:
-            if any(other is not None for other in others):
+            if y_val is not None or weight is not None:
                 raise ValueError("y_val and sample_weight_val need X_val, which is missing.")
             return None
-        return self._check_data(X_val, *others, reset=False, training=False)
+        if y_val is None and get_tags(self).target_tags.required:
+            raise ValueError("X_val needs y_val, which is missing.")
+        return self._check_data(X_val, y_val, weight, reset=False, training=False)
 
     def _split(self, data: FitData, rng: RandomDraws) -> tuple[FitData, FitData]:
         """Hold out a part of the training data for early stopping.
@@ -309,6 +313,11 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         divided and stays in training.
         """
         n = data.rows.shape[0]
+        if not self.validation_fraction:
+            raise ValueError(
+                "validation_fraction must be above 0 with early_stopping=True, which holds out "
+                "that share of the rows. Or give validation data as X_val."
+            )
         labels = self._stratify(data)
         alone, n_classes = np.zeros(n, bool), 0
         if labels is not None:
@@ -422,6 +431,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             # The random stream was left somewhere within an epoch.
             state.rng = RandomDraws(self.random_state)
             state.shard_rngs = state.rng.spawn(len(state.shard_rngs))
+        if self.verbose and not incremental:
+            print(self._why_stopped(run))
         self.__dict__.update(epochs.attributes(), network_=network, _training_state=state)
         self.t_ += n * run.n_epochs
         epochs.tasks.finish()
@@ -434,6 +445,26 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
                 stacklevel=2,
             )
         self._after_training(run, data)
+
+    def _no_improvement(self) -> str:
+        """Say in scikit-learn's words that training no longer gets anywhere."""
+        what = "Validation score" if self.early_stopping else "Training loss"
+        return (
+            f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} "
+            "consecutive epochs."
+        )
+
+    def _why_stopped(self, run: TrainingRun) -> str:
+        """Return a sentence about what ended training."""
+        reasons = {
+            "patience": f"{self._no_improvement()} Stopping.",
+            "on_epoch": "A callback ended training.",
+            "interrupted": "Training interrupted by user.",
+            "diverged": "The loss is not finite. Stopping.",
+        }
+        if run.stopped is None:
+            return f"Maximum iterations ({self.max_iter}) reached."
+        return reasons[run.stopped]
 
     def _after_training(self, run: TrainingRun, data: FitData) -> None:
         """Set the further fitted attributes of an estimator."""
@@ -498,7 +529,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
 
     # A network's weights, as scikit-learn shows them.
 
-    @property
+    @fitted_property
     def coefs_(self) -> list[Array]:
         """Weight matrices of the dense layers, views of shape (n_in, n_out)."""
         return ParameterViews("coefs_", [v.W for v in self.network_.views if hasattr(v, "W")])
@@ -507,7 +538,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def coefs_(self, values: Sequence[Array]) -> None:
         self._assign("coefs_", values)
 
-    @property
+    @fitted_property
     def intercepts_(self) -> list[Array]:
         """Bias vectors of the dense layers, views of shape (n_out,)."""
         return ParameterViews("intercepts_", [v.b for v in self.network_.views if hasattr(v, "b")])
@@ -570,7 +601,7 @@ class _Epochs:
         self.held_out_losses = list(estimator.validation_loss_curve_ or [])
         self.n_before, self.n_validated_before = len(self.losses), len(self.held_out_losses)
         self.scores: list[float] = []
-        self.n_iter = 0
+        self.n_iter = self.n_plateaus = 0
         metadata = None if data.weight is None else {"sample_weight": data.weight}
         self.tasks = FitTasks(
             estimator,
@@ -596,6 +627,11 @@ class _Epochs:
             print(f"Iteration {self.n_iter}, loss = {self.losses[-1]:.8f}")
             if run.scores:
                 print(f"Validation score: {run.scores[-1]:f}")
+            clock = run.state.clock
+            if clock.plateaus > self.n_plateaus:
+                rate = self.estimator._schedule(endless=False).rate(clock)
+                print(f"{self.estimator._no_improvement()} Setting learning rate to {rate:f}")
+            self.n_plateaus = clock.plateaus
         return self.tasks.end()
 
     def go_back(self, run: TrainingRun) -> None:

@@ -10,11 +10,13 @@ import copy
 import functools
 import hashlib
 import inspect
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
@@ -60,6 +62,7 @@ __all__ = [
     "check_weight",
     "content_digest",
     "copy_of",
+    "fitted_property",
     "is_first_partial_fit",
     "names_columns",
     "reads_model",
@@ -213,6 +216,26 @@ class available_if:  # noqa: N801  a decorator, named like scikit-learn's
         return _Conditional(method, self.check)
 
 
+if TYPE_CHECKING:
+    fitted_property = property
+else:
+
+    class fitted_property(property):  # noqa: N801  a decorator, named like Python's
+        """A property of fitted networks; before `fit` the AttributeError says so."""
+
+        def __set_name__(self, owner: type, name: str) -> None:
+            self.name = name
+
+        def __get__(self, estimator: Any, owner: Any = None) -> Any:
+            if estimator is not None and "network_" not in vars(estimator):
+                kind = type(estimator).__name__
+                raise AttributeError(
+                    f"This {kind} is not fitted, so it has no attribute {self.name!r}. Call fit "
+                    "first."
+                )
+            return super().__get__(estimator, owner)
+
+
 class _Conditional:
     def __init__(self, method: Callable[..., Any], check: Callable[[Any], None]) -> None:
         self.method, self.check = method, check
@@ -243,7 +266,7 @@ def check_rows(
             check_numbers(name, data)
     dtypes = DTYPES[:2] if floats_only else DTYPES
     # Its sum over large values of both signs, which looks for NaN, warns of the one it makes.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), renamed(*names):
         checked = validate_data(
             estimator, X, accept_sparse="csr", dtype=dtypes, order="C", reset=reset, **options
         )
@@ -279,6 +302,22 @@ def network_dtype(X: Any) -> np.dtype[Any]:
     return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
 
 
+@contextmanager
+def renamed(X: str = "X", y: str = "y", weight: str = "sample_weight") -> Iterator[None]:
+    """Let scikit-learn's messages name the arguments that the user wrote."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        if "inconsistent numbers of samples" in text:
+            text = f"{X} and {y} must have as many rows as each other. {text}"
+        for found, name in ((r"X", X), (r"y", y), (r"sample_weight|Sample weights", weight)):
+            text = re.sub(rf"\b({found})\b", name, text)
+        if not re.search(rf"\b({X}|{y}|{weight})\b", text):
+            text = f"{X}: {text}"
+        raise type(error)(text) from None
+
+
 def check_weight(sample_weight: Any, X: Any, name: str = "sample_weight") -> Array | None:
     """Validate weights of rows; return them as float64, or None where all weigh 1.
 
@@ -287,7 +326,7 @@ def check_weight(sample_weight: Any, X: Any, name: str = "sample_weight") -> Arr
     if sample_weight is None:
         return None
     # Too large numbers become infinite, which is reported.
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"), renamed(weight=name):
         weight = np.asarray(
             _check_sample_weight(
                 sample_weight,

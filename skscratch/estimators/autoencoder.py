@@ -49,6 +49,7 @@ from skscratch.estimators._sklearn import (
     check_rows,
     check_weight,
     copy_of,
+    fitted_property,
     reads_model,
     value_range,
 )
@@ -115,7 +116,7 @@ default='squared_error'
         width: what only you know of your data, such as warping images.
     noise_level : float, default=0.3
         Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
-        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Not used by a function.
+        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
     sparsity : float, default=0.0
         Weight of a penalty on the activity of the latent features: the sum of their sizes, or with
         `sparsity_target` a divergence from that target.
@@ -149,11 +150,12 @@ default='squared_error'
     learning_rate : {'one_cycle', 'cosine', 'constant', 'invscaling', 'adaptive'}, \
 default='one_cycle'
         How the learning rate changes over `max_iter` epochs. 'one_cycle' and 'cosine' end at 0,
-        so in `partial_fit`, which knows no end, both stay constant.
+        so in `partial_fit`, which knows no end, both stay constant. 'invscaling' and 'adaptive'
+        need ``solver='sgd'``.
     learning_rate_init : float, default=2e-3
         Initial learning rate; with 'one_cycle' the highest.
     power_t : float, default=0.5
-        Exponent of 'invscaling'.
+        Exponent of 'invscaling'. Only used by it.
     max_iter : int, default=20
         Number of epochs; fewer only with `early_stopping` or 'adaptive'.
     shuffle : bool, default=True
@@ -165,22 +167,22 @@ default='one_cycle'
         An epoch counts as an improvement from this much on. Only used with `early_stopping` or
         'adaptive'.
     verbose : bool, default=False
-        Print the loss of each epoch.
+        Print the loss of each epoch, and why training ended.
     warm_start : bool, default=False
         Go on from the weights of the previous fit.
     momentum : float, default=0.9
-        Momentum of 'sgd', in [0, 1].
+        Momentum, in [0, 1]. Only used by 'sgd'.
     nesterovs_momentum : bool, default=True
         Use Nesterov's momentum. Only used by 'sgd'.
     early_stopping : bool, default=False
         Stop when the loss on the validation rows no longer improves. Without `X_val`, a part of
         the training rows is held out.
     validation_fraction : float, default=0.1
-        Share of the rows to hold out. Only used with `early_stopping` and without `X_val`.
+        Share of the rows to hold out, above 0. Only used with `early_stopping` and without `X_val`.
     beta_1, beta_2 : float, default=0.9 and 0.999
-        Decay rates of the moments of 'adam' and 'adamw', in [0, 1).
+        Decay rates of the moments, in [0, 1). Only used by 'adam' and 'adamw'.
     epsilon : float, default=1e-8
-        Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero.
+        Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero. Only used by these.
     n_iter_no_change : int, default=10
         Epochs without improvement before training stops. Used as `tol` is.
     n_jobs : int or None, default=None
@@ -455,6 +457,11 @@ default='one_cycle'
     def _check_combination(self) -> None:
         """Refuse parameters that make no sense together."""
         target, latent = self.sparsity_target, self.latent_activation
+        if self.learning_rate in ("adaptive", "invscaling") and self.solver != "sgd":
+            raise ValueError(
+                f"learning_rate={self.learning_rate!r} is made for solver='sgd', got "
+                f"{self.solver!r}. Choose 'one_cycle', 'cosine' or 'constant'."
+            )
         if self.beta and latent != "identity":
             raise ValueError(
                 f"beta > 0 needs latent_activation='identity', got {latent!r}: the means of a "
@@ -551,12 +558,12 @@ default='one_cycle'
         dense = [i for i, layer in enumerate(self.network_.layers) if isinstance(layer, Dense)]
         return dense[self._n_encoder_layers]
 
-    @property
+    @fitted_property
     def encoder_(self) -> Part:
         """The layers from the features to the latent features."""
         return self.network_.part(0, self._middle)
 
-    @property
+    @fitted_property
     def decoder_(self) -> Part:
         """The layers from the latent features to the reconstruction."""
         then = [Sigmoid()] if isinstance(self._fitted_loss, BinaryLogLoss) else []
@@ -761,7 +768,7 @@ default=None
 
 def check_latent(X: Any, width: int) -> Array:
     """Validate latent features to decode."""
-    latent = check_array(X, dtype=(np.float64, np.float32), order="C")
+    latent = check_array(X, dtype=(np.float64, np.float32), order="C", input_name="X")
     if latent.shape[1] != width:
         raise ValueError(
             f"X has {latent.shape[1]} columns, but there are {width} latent features to decode."

@@ -59,6 +59,7 @@ from skscratch.estimators._sklearn import (
     check_optimize_result,
     check_rows,
     check_weight,
+    fitted_property,
     is_first_partial_fit,
     names_columns,
     network_dtype,
@@ -347,6 +348,8 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
                 "Solver produced non-finite parameter weights. The input data may contain large "
                 "values and need to be preprocessed."
             )
+        if self.verbose:
+            print(f"L-BFGS: {result.message}")
         n_iter = result.nit if stopped else check_optimize_result("lbfgs", result, self.max_iter)
         # Started at the optimum, L-BFGS takes no step; looking at it counts as one.
         self.n_iter_ = max(1, n_iter)
@@ -362,12 +365,12 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
 
     # Fitted attributes that are read off the network.
 
-    @property
+    @fitted_property
     def n_layers_(self) -> int:
         """Number of layers of units, input and output included."""
         return len(self.coefs_) + 1
 
-    @property
+    @fitted_property
     def out_activation_(self) -> str:
         """Name of the function that turns raw outputs into predictions."""
         return self._fitted_loss.link
@@ -470,7 +473,8 @@ class _Iterations:
             self.interrupts.requested = self.stopped = True
             n_iter, value, params = self.last
             del self.losses[n_iter:], self.scores[n_iter:]
-            return OptimizeResult(nit=n_iter, fun=value, x=params)
+            message = "Training interrupted by user."
+            return OptimizeResult(nit=n_iter, fun=value, x=params, message=message)
 
     def end(self, params: Array) -> None:
         """End an iteration."""
@@ -483,6 +487,8 @@ class _Iterations:
                 self.state.best_score = self.scores[-1]
                 self.state.best_params = self.network.params.copy()
         self.last = self.last[0] + 1, self.value, self.network.params.copy()
+        if self.estimator.verbose:
+            print(f"Iteration {self.last[0]}, loss = {self.value:.8f}")
         self.stopped = self.tasks.end()
         if self.stopped:
             raise StopIteration
@@ -533,11 +539,11 @@ default='constant'
     learning_rate_init : float, default=0.001
         Initial learning rate. Not used by 'lbfgs'.
     power_t : float, default=0.5
-        Exponent of 'invscaling'.
+        Exponent of 'invscaling'. Only used by it.
     max_iter : int, default=200
         Largest number of epochs, or of iterations of 'lbfgs'.
     shuffle : bool, default=True
-        Draw a new order of the rows in each epoch.
+        Draw a new order of the rows in each epoch. Not used by 'lbfgs'.
     random_state : int, RandomState instance or None, default=None
         Decides the initial weights, the order of the rows and the split of early stopping. The
         same int gives the same bits, whatever `n_jobs` is.
@@ -545,11 +551,11 @@ default='constant'
         An epoch counts as an improvement from this much on; for 'lbfgs', the gradient norm to
         stop at.
     verbose : bool, default=False
-        Print the loss of each epoch.
+        Print the loss of each epoch, and why training ended.
     warm_start : bool, default=False
         Go on from the weights of the previous fit.
     momentum : float, default=0.9
-        Momentum of 'sgd', in [0, 1].
+        Momentum, in [0, 1]. Only used by 'sgd'.
     nesterovs_momentum : bool, default=True
         Use Nesterov's momentum. Only used by 'sgd'.
     early_stopping : bool, default=False
@@ -557,15 +563,15 @@ default='constant'
         keep the best weights. Without `X_val`, classes are held out in proportion; a class of one
         row stays in training. Not used by 'lbfgs'.
     validation_fraction : float, default=0.1
-        Share of the rows to hold out. Only used with `early_stopping`.
+        Share of the rows to hold out, above 0. Only used with `early_stopping` and without `X_val`.
     beta_1, beta_2 : float, default=0.9 and 0.999
-        Decay rates of the moments of 'adam' and 'adamw', in [0, 1).
+        Decay rates of the moments, in [0, 1). Only used by 'adam' and 'adamw'.
     epsilon : float, default=1e-8
-        Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero.
+        Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero. Only used by these.
     n_iter_no_change : int, default=10
-        Epochs without improvement before training stops.
+        Epochs without improvement before training stops. Not used by 'lbfgs'.
     max_fun : int, default=15000
-        Largest number of evaluations of 'lbfgs'.
+        Largest number of evaluations. Only used by 'lbfgs'.
     class_weight : dict, 'balanced' or None, default=None
         Weight of each class, multiplied with the weights of its rows. Classes that a dict does not
         name weigh 1, and classes without rows do not count.
@@ -577,7 +583,7 @@ default='constant'
         images. Not for 'lbfgs'.
     noise_level : float, default=0.3
         Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
-        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Not used by a function.
+        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
     dropout : float or list of float, default=0.0
         Share of a hidden layer's outputs that is dropped in training; one for all, or one each.
     layer_norm : bool, default=False
@@ -587,7 +593,7 @@ default='constant'
         Shorten longer gradients to this norm. Not used by 'lbfgs'.
     scoring : str, callable or None, default=None
         What early stopping and a validation set are judged by: 'loss', one of scikit-learn's
-        scorers, or None for the method `score`.
+        scorers, or None for the method `score`. Only used with `early_stopping` or `X_val`.
     pretrained : Network, Part or None, default=None
         Trained layers to begin with, such as an autoencoder's `encoder_`. They come before the
         layers of `hidden_layer_sizes`, start from their weights and are trained on.
@@ -772,7 +778,7 @@ default='constant'
             self._targets = ClassTargets(y)
             self.classes_ = self._targets.classes
         else:
-            self._check_classes(unique_labels(y), fitting=training)
+            self._check_classes(unique_labels(y), names.y, fitting=training)
         weight = check_weight(sample_weight, X, names.weight)
         target = self._targets.encode(y, network_dtype(X))
         self.n_outputs_ = target.shape[1]
@@ -807,7 +813,7 @@ default='constant'
         product = of_row if weight is None else weight * of_row
         return check_weight(product, X, "sample_weight times class_weight")
 
-    def _check_classes(self, classes: Array, *, fitting: bool) -> None:
+    def _check_classes(self, classes: Array, name: str, *, fitting: bool) -> None:
         if fitting and self.warm_start and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "
@@ -815,8 +821,8 @@ default='constant'
             )
         if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
             raise ValueError(
-                "`y` has classes not in `self.classes_`. "
-                f"`self.classes_` has {self.classes_}. 'y' has {classes}."
+                f"`{name}` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes_}. '{name}' has {classes}."
             )
 
     def _stratify(self, data: FitData) -> Any:
@@ -1002,11 +1008,11 @@ default='constant'
     learning_rate_init : float, default=0.001
         Initial learning rate. Not used by 'lbfgs'.
     power_t : float, default=0.5
-        Exponent of 'invscaling'.
+        Exponent of 'invscaling'. Only used by it.
     max_iter : int, default=200
         Largest number of epochs, or of iterations of 'lbfgs'.
     shuffle : bool, default=True
-        Draw a new order of the rows in each epoch.
+        Draw a new order of the rows in each epoch. Not used by 'lbfgs'.
     random_state : int, RandomState instance or None, default=None
         Decides the initial weights, the order of the rows and the split of early stopping. The
         same int gives the same bits, whatever `n_jobs` is.
@@ -1014,28 +1020,28 @@ default='constant'
         An epoch counts as an improvement from this much on; for 'lbfgs', the gradient norm to
         stop at.
     verbose : bool, default=False
-        Print the loss of each epoch.
+        Print the loss of each epoch, and why training ended.
     warm_start : bool, default=False
         Go on from the weights of the previous fit.
     momentum : float, default=0.9
-        Momentum of 'sgd', in [0, 1].
+        Momentum, in [0, 1]. Only used by 'sgd'.
     nesterovs_momentum : bool, default=True
         Use Nesterov's momentum. Only used by 'sgd'.
     early_stopping : bool, default=False
         Hold out a part of the rows, stop when their score (see `scoring`) no longer improves, and
         keep the best weights. Not used by 'lbfgs'.
     validation_fraction : float, default=0.1
-        Share of the rows to hold out. Only used with `early_stopping`.
+        Share of the rows to hold out, above 0. Only used with `early_stopping` and without `X_val`.
     beta_1, beta_2 : float, default=0.9 and 0.999
-        Decay rates of the moments of 'adam' and 'adamw', in [0, 1).
+        Decay rates of the moments, in [0, 1). Only used by 'adam' and 'adamw'.
     epsilon : float, default=1e-8
-        Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero.
+        Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero. Only used by these.
     n_iter_no_change : int, default=10
-        Epochs without improvement before training stops.
+        Epochs without improvement before training stops. Not used by 'lbfgs'.
     max_fun : int, default=15000
-        Largest number of evaluations of 'lbfgs'.
+        Largest number of evaluations. Only used by 'lbfgs'.
     quantile : float or list of float, default=0.5
-        Which quantiles 'pinball' predicts; those of a list never cross.
+        Which quantiles to predict; those of a list never cross. Only used by 'pinball'.
     huber_delta : float, default=1.0
         Errors above this count linearly. Only used by 'huber'.
     noise : {'gaussian', 'masking', 'salt_and_pepper'}, callable or None, default=None
@@ -1044,7 +1050,7 @@ default='constant'
         images. Not for 'lbfgs'.
     noise_level : float, default=0.3
         Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
-        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Not used by a function.
+        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
     dropout : float or list of float, default=0.0
         Share of a hidden layer's outputs that is dropped in training; one for all, or one each.
     layer_norm : bool, default=False
@@ -1054,7 +1060,7 @@ default='constant'
         Shorten longer gradients to this norm. Not used by 'lbfgs'.
     scoring : str, callable or None, default=None
         What early stopping and a validation set are judged by: 'loss', one of scikit-learn's
-        scorers, or None for the method `score`.
+        scorers, or None for the method `score`. Only used with `early_stopping` or `X_val`.
     pretrained : Network, Part or None, default=None
         Trained layers to begin with, such as an autoencoder's `encoder_`. They come before the
         layers of `hidden_layer_sizes`, start from their weights and are trained on.

@@ -794,3 +794,127 @@ def test_sparse_input_is_never_changed(estimator):
     for part, before in zip((X.data, X.indices, X.indptr), kept, strict=True):
         np.testing.assert_array_equal(part, before)
     np.testing.assert_allclose(params(clone(model).fit(X, y)), params(expected), rtol=1e-9)
+
+
+# What is printed
+
+
+def printed(capsys, estimator, X, y):
+    estimator.set_params(verbose=True).fit(X, y)
+    return capsys.readouterr().out.splitlines()
+
+
+@EACH
+def test_verbose_says_why_training_ended(estimator, capsys):
+    X, y = data()
+    early = {"early_stopping": True, "tol": 1e3, "n_iter_no_change": 1}
+    lines = printed(capsys, clone(estimator).set_params(max_iter=9, **early), X, y)
+    assert lines[-1] == (
+        "Validation score did not improve more than tol=1000.000000 for 1 consecutive epochs. "
+        "Stopping."
+    )
+    assert printed(capsys, clone(estimator), X, y)[-1] == "Maximum iterations (3) reached."
+    stopped = clone(estimator).set_callbacks(Recorder(stop_after=2))
+    assert printed(capsys, stopped, X, y)[-1] == "A callback ended training."
+
+
+@EACH
+def test_verbose_tells_each_new_learning_rate(estimator, capsys):
+    X, y = data()
+    adaptive = {"solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 0.01}
+    options = adaptive | {"tol": 1e3, "n_iter_no_change": 1, "max_iter": 30, "verbose": True}
+    lines = printed(capsys, clone(estimator).set_params(**options), X, y)
+    told = [line for line in lines if line.startswith("Training loss did not improve")]
+    rates = [line.partition("Setting learning rate to ")[2] for line in told[:-1]]
+    assert [float(rate) for rate in rates] == [0.002, 0.0004, 8e-5, 1.6e-5, 3e-6, 1e-6]
+    assert told[-1].endswith("for 1 consecutive epochs. Stopping.")
+
+
+def test_verbose_tells_each_iteration_of_lbfgs(capsys):
+    X, y = data(60, 5)
+    lines = printed(capsys, MLPClassifier(5, solver="lbfgs", max_iter=3, random_state=0), X, y)
+    assert [line.partition(",")[0] for line in lines[:3]] == [f"Iteration {k}" for k in (1, 2, 3)]
+    assert lines[3].startswith("L-BFGS: STOP")
+
+
+# Messages name the argument that the user wrote
+
+
+def spoilt(array, value=np.nan):
+    array = np.array(array, dtype=float)
+    array.flat[0] = value
+    return array
+
+
+WRONG = {
+    "X": lambda X, y: ({"X": spoilt(X)}, "X"),
+    "X infinite": lambda X, y: ({"X": spoilt(X, np.inf)}, "X"),
+    "X short": lambda X, y: ({"X": X[1:]}, "X"),
+    "y short": lambda X, y: ({"y": y[1:]}, "y"),
+    "sample_weight": lambda X, y: ({"sample_weight": spoilt(np.ones(len(X)))}, "sample_weight"),
+    "sample_weight short": lambda X, y: ({"sample_weight": np.ones(3)}, "sample_weight"),
+    "sample_weight negative": lambda X, y: ({"sample_weight": -np.ones(len(X))}, "sample_weight"),
+    "sample_weight zero": lambda X, y: ({"sample_weight": np.zeros(len(X))}, "sample_weight"),
+    "sample_weight 2d": lambda X, y: ({"sample_weight": np.ones((len(X), 2))}, "sample_weight"),
+    "X_val": lambda X, y: ({"X_val": spoilt(X), "y_val": y}, "X_val"),
+    "X_val narrow": lambda X, y: ({"X_val": X[:, 1:], "y_val": y}, "X_val"),
+    "X_val 1d": lambda X, y: ({"X_val": X[:, 0], "y_val": y}, "X_val"),
+    "X_val empty": lambda X, y: ({"X_val": X[:0], "y_val": y[:0]}, "X_val"),
+    "y_val missing": lambda X, y: ({"X_val": X}, "y_val"),
+    "y_val short": lambda X, y: ({"X_val": X, "y_val": y[1:]}, "y_val"),
+    "X_val missing": lambda X, y: ({"y_val": y}, "X_val"),
+    "sample_weight_val": lambda X, y: (
+        {"X_val": X, "y_val": y, "sample_weight_val": spoilt(np.ones(len(X)))},
+        "sample_weight_val",
+    ),
+    "sample_weight_val short": lambda X, y: (
+        {"X_val": X, "y_val": y, "sample_weight_val": np.ones(3)},
+        "sample_weight_val",
+    ),
+}
+
+
+@EACH
+@pytest.mark.parametrize("what", WRONG)
+def test_a_message_names_the_argument(estimator, what):
+    X, y = data(60, 5)
+    arguments, name = WRONG[what](X, y)
+    if isinstance(estimator, AutoencoderTransformer):
+        if what in {"X short", "y short", "y_val missing", "y_val short", "X_val missing"}:
+            pytest.skip("ignores y and has no y_val")
+        arguments.pop("y_val", None)
+    with pytest.raises(ValueError, match=rf"(?<![\w_]){name}(?![\w_])"):
+        clone(estimator).fit(**({"X": X, "y": y} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (AutoencoderTransformer, ["encoder_", "decoder_", "coefs_", "intercepts_"]),
+        (MLPClassifier, ["coefs_", "intercepts_", "n_layers_", "out_activation_"]),
+        (MLPRegressor, ["coefs_", "intercepts_", "n_layers_", "out_activation_"]),
+    ],
+)
+def test_unfitted_attributes_say_so(kind, names):
+    for name in names:
+        message = f"This {kind.__name__} is not fitted, so it has no attribute '{name}'"
+        with pytest.raises(AttributeError, match=message):
+            getattr(kind(), name)
+
+
+@EACH
+def test_nothing_to_hold_out_is_refused(estimator):
+    X, y = data(60, 5)
+    model = clone(estimator).set_params(early_stopping=True, validation_fraction=0.0)
+    with pytest.raises(ValueError, match="validation_fraction must be above 0"):
+        model.fit(X, y)
+    validated(model, X, y, X, y)
+
+
+@pytest.mark.parametrize("schedule", ["adaptive", "invscaling"])
+def test_schedules_of_sgd_need_sgd_in_the_autoencoder(schedule):
+    X, _ = data(60, 5)
+    model = AutoencoderTransformer(2, (5,), learning_rate=schedule, max_iter=2)
+    with pytest.raises(ValueError, match=f"learning_rate='{schedule}' is made for solver='sgd'"):
+        model.fit(X)
+    model.set_params(solver="sgd", learning_rate_init=0.01).fit(X)
