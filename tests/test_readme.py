@@ -62,6 +62,18 @@ def test_ci_runs_exactly_the_test_command():
 
 
 @pytest.mark.parametrize("name", ["figures", "keras", "autoencoder", "speed", "shares", "svm"])
-def test_the_figures_are_there(name):
-    figures = TEXT.partition(f"<!-- {name}: begin -->")[2].partition(f"<!-- {name}: end -->")[0]
-    assert figures.count("|") > 10
+def test_the_tables_of_figures_are_whole(name):
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    assert TEXT.count(begin) == TEXT.count(end) == 1
+    text = TEXT.partition(begin)[2].partition(end)[0]
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert tables
+    for table in tables:
+        header, rule, *body = [row.strip().strip("|").split("|") for row in table.splitlines()]
+        assert body
+        assert {len(row) for row in (rule, *body)} == {len(header)}
+        assert all(set(cell.strip()) <= {"-", ":"} for cell in rule)
+        for label, *figures in body:
+            assert label.strip()
+            assert any(re.search(r"\d", cell) for cell in figures), label
+            assert not any(re.search(r"\b(nan|inf|None)\b", cell) for cell in figures), label

@@ -104,12 +104,16 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 def _enroll(family_base: type[Named], cls: type[Named]) -> None:
     members = family_base._members
     taken = members.get(cls.name)
     # A module that is run again makes the same class a second time.
-    if taken is not None and taken.__qualname__ != cls.__qualname__:
+    if taken is not None and _full_name(taken) != _full_name(cls):
         raise ValueError(
-            f"The {family_base.family} name {cls.name!r} is taken by {taken.__qualname__}."
+            f"The {family_base.family} name {cls.name!r} is taken by {_full_name(taken)}."
         )
     members[cls.name] = cls

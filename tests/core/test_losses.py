@@ -106,7 +106,10 @@ def test_predict_is_the_inverse_link(name):
     raw = rows(width=3)
     predicted = Loss.named(name).predict(raw)
     expected = {
-        "identity": Loss.named(name).predict(raw) if name == "pinball" else raw,
+        # Several quantiles rise by steps that are positive.
+        "identity": np.cumsum(np.c_[raw[:, :1], np.log1p(np.exp(raw[:, 1:]))], axis=1)
+        if name == "pinball"
+        else raw,
         "logistic": 1 / (1 + np.exp(-raw)),
         "softmax": np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True),
         "exp": np.exp(raw),

@@ -180,17 +180,36 @@ def test_divergence_with_early_stopping_keeps_the_best_and_warns():
     assert np.isnan(diverging.validation_scores_[-1])
 
 
-def test_attributes_are_scikit_learns():
-    X, y = load_iris(return_X_y=True)
-    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(5\) reached"):
-        ours = MLPClassifier(max_iter=5, early_stopping=True, random_state=0).fit(X, y)
-    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(5\) reached"):
-        theirs = neural_network.MLPClassifier(max_iter=5, early_stopping=True).fit(X, y)
-    fitted = {name for name in dir(theirs) if name.endswith("_") and not name.startswith("_")}
-    for name in fitted:
+@QUIET
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_attributes_have_scikit_learns_values(early_stopping):
+    # Two classes, so that scikit-learn's held-out rows are drawn in proportion as well.
+    X, y = load_breast_cancer(return_X_y=True)
+    options = {"max_iter": 9, "early_stopping": early_stopping, "random_state": 0}
+    X = StandardScaler().fit_transform(X)
+    ours, theirs = (
+        kind(**options).fit(X, y) for kind in (MLPClassifier, neural_network.MLPClassifier)
+    )
+    names = {name for name in vars(theirs) if name.endswith("_") and not name.startswith("_")}
+    assert {"loss_curve_", "n_iter_", "t_", "classes_", "best_loss_", "coefs_"} <= names
+    for name in names:
         mine, its = getattr(ours, name), getattr(theirs, name)
-        others = {"best_validation_score_", "best_loss_", "loss_"}
-        assert isinstance(mine, type(its)) or name in others
+        if its is None or isinstance(its, str):
+            assert mine == its, name
+        elif name in {"coefs_", "intercepts_"}:
+            for one, other in zip(mine, its, strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+        else:
+            np.testing.assert_allclose(mine, its, rtol=1e-6, err_msg=name)
+
+
+@QUIET
+def test_the_shape_of_a_network_is_described_as_in_scikit_learn():
+    X, y = load_iris(return_X_y=True)
+    ours, theirs = (
+        kind(max_iter=5, random_state=0).fit(X, y)
+        for kind in (MLPClassifier, neural_network.MLPClassifier)
+    )
     assert ours.out_activation_ == theirs.out_activation_ == "softmax"
     assert ours.n_layers_ == theirs.n_layers_ == 3
     assert [W.shape for W in ours.coefs_] == [W.shape for W in theirs.coefs_]
@@ -468,7 +487,7 @@ def test_a_given_validation_set(scoring):
         np.testing.assert_array_equal(losses, fitted.validation_loss_curve_)
     with pytest.raises(ValueError, match="features"):
         fitted.fit(X, y, X_val=X[:, 1:], y_val=y)
-    with pytest.raises(ValueError, match=r"`y` has classes not in `self.classes_`"):
+    with pytest.raises(ValueError, match=r"`y_val` has classes not in `self.classes_`"):
         fitted.fit(X[y < 9], y[y < 9], X_val=X, y_val=y)
 
 

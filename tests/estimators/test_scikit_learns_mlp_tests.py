@@ -1,11 +1,10 @@
 """scikit-learn's own tests of its networks, run with ours in their place."""
 
-import functools
-
 import pytest
 from sklearn.neural_network.tests import test_mlp as theirs
 
 from skscratch import MLPClassifier, MLPRegressor
+from tests.estimators.theirs import with_ours
 
 # They reach into private attributes, which ours do not have.
 PRIVATE = {
@@ -24,6 +23,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 
 OURS = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
+THEIRS = {getattr(theirs, name): ours for name, ours in OURS.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -41,30 +41,9 @@ def test_the_private_ones_are_still_there():
     assert set(PRIVATE | BETTER) <= set(vars(theirs))
 
 
-def ours_for(value):
-    return OURS.get(getattr(value, "__name__", None), value)
-
-
-def with_ours(test):
-    """Put ours in the place of theirs where a test is parametrized with the classes, too."""
-
-    @functools.wraps(test)
-    def twin(*args, **kwargs):
-        return test(*args, **kwargs)
-
-    twin.pytestmark = []
-    for mark in getattr(test, "pytestmark", []):
-        if mark.name == "parametrize":
-            names, values = mark.args
-            pytest.mark.parametrize(names, [ours_for(value) for value in values])(twin)
-        else:
-            twin.pytestmark.append(mark)
-    return twin
-
-
 globals().update(
     {
-        name: with_ours(test)
+        name: with_ours(test, THEIRS)
         for name, test in vars(theirs).items()
         if name.startswith("test_") and name not in PRIVATE | BETTER
     }

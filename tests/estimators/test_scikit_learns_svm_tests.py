@@ -1,20 +1,25 @@
 """scikit-learn's own tests that use `LinearSVC`, run with `LinearSVM` in its place."""
 
+import functools
 import inspect
 
 import pytest
 import sklearn.svm
+from sklearn.svm import LinearSVC
 from sklearn.svm.tests import test_svm
 from sklearn.tests import test_calibration, test_multiclass, test_multioutput
 from sklearn.tests.test_calibration import data  # noqa: F401  a fixture
 
 from skscratch import LinearSVM
+from tests.estimators.theirs import uses, with_ours
 
 MODULES = [test_svm, test_multiclass, test_multioutput, test_calibration]
 # What cannot apply, and why.
 NAMES = "expects the name of scikit-learn's class in a message"
 LEFT_OUT = {
     "test_linearsvc_parameters_in_test_svm": "is about combinations with dual and the L1 penalty",
+    "test_dense_liblinear_intercept_handling_in_test_svm": "sets dual",
+    "test_linearsvm_liblinear_sample_weight_in_test_svm": "sets dual, and is about LinearSVR too",
     "test_linearsvc_in_test_svm": "fits with dual and the L1 penalty",
     "test_linearsvc_verbose_in_test_svm": "is about verbose",
     "test_linear_svm_convergence_warnings_in_test_svm": "expects LIBLINEAR's own message",
@@ -22,25 +27,48 @@ LEFT_OUT = {
     "test_calibration_inconsistent_prefit_n_features_in_in_test_calibration": NAMES,
     "test_calibration_default_estimator_in_test_calibration": "expects a LinearSVC inside",
 }
+# Tests that need no fit of the machine: the error comes before.
+WITHOUT_FIT = {
+    f"test_{name}_in_test_multiclass"
+    for name in (
+        "ovr_exceptions",
+        "ovo_exceptions",
+        "ovo_one_class",
+        "ovo_float_y",
+        "ecoc_exceptions",
+        "ecoc_float_y",
+    )
+}
 pytestmark = pytest.mark.filterwarnings("default")
-
-
-def uses_the_machine(test):
-    return "LinearSVC" in inspect.getsource(test)
 
 
 TESTS = {
     f"{name}_in_{module.__name__.rpartition('.')[2]}": test
     for module in MODULES
     for name, test in vars(module).items()
-    if name.startswith("test_") and inspect.isfunction(test) and uses_the_machine(test)
+    if name.startswith("test_") and inspect.isfunction(test) and uses(test, LinearSVC)
 }
 
 
 @pytest.fixture(autouse=True)
-def ours_in_its_place(monkeypatch):
+def ours_in_its_place(monkeypatch, request):
+    """Put ours in the place of theirs, and see that it was fitted."""
+    n_fits, fit = 0, LinearSVM.fit
+
+    @functools.wraps(fit)
+    def counted(*args, **kwargs):
+        nonlocal n_fits
+        n_fits += 1
+        return fit(*args, **kwargs)
+
     for module in [sklearn.svm, *MODULES]:
         monkeypatch.setattr(module, "LinearSVC", LinearSVM, raising=False)
+    monkeypatch.setattr(LinearSVM, "fit", counted)
+    yield
+    name = request.function.__name__
+    known = {test.__name__ for name, test in TESTS.items() if name not in WITHOUT_FIT}
+    if name in known:
+        assert n_fits > 0, "LinearSVM was never fitted"
 
 
 @pytest.fixture(params=[0, 42])
@@ -49,7 +77,13 @@ def global_random_seed(request):
 
 
 def test_what_is_left_out_is_still_there():
-    assert set(LEFT_OUT) <= set(TESTS)
+    assert set(LEFT_OUT) | WITHOUT_FIT <= set(TESTS)
 
 
-globals().update({name: test for name, test in TESTS.items() if name not in LEFT_OUT})
+globals().update(
+    {
+        name: with_ours(test, {LinearSVC: LinearSVM})
+        for name, test in TESTS.items()
+        if name not in LEFT_OUT
+    }
+)
