@@ -507,6 +507,17 @@ def test_a_score_that_is_no_number_is_no_improvement():
     assert run.n_epochs == 3
 
 
+def test_a_batch_whose_weight_one_cannot_divide_by_changes_nothing():
+    def trained(X, y, weight):
+        net = network(Dense(N_OUT))
+        train(objective(net), X, y, weight=weight, batch_size=5, shuffle=False, max_epochs=3)
+        return net.params
+
+    X, y = rows(10), target_for("squared_error", 10)
+    some = trained(X, y, np.r_[np.full(5, 1e-310), np.ones(5)])
+    np.testing.assert_array_equal(some, trained(X[5:], y[5:], None))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("factor", [1e-300, 1e-46, 1e300])
 def test_weights_mean_what_they_mean_relative_to_each_other(dtype, factor):

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor
+from skscratch.estimators._sklearn import RandomDraws
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -144,6 +145,12 @@ def test_an_interrupt_of_the_first_step_counts_as_an_epoch(name, monkeypatch):
         monkeypatch.setattr(module, "begin_training", begin)
     model = clone(ESTIMATORS[name]).fit(X, y)
     assert model.n_iter_ == 1
+    if hasattr(model, "_training_state") and model.solver != "lbfgs":
+        # What comes next does not depend on how far the random stream had come.
+        draws = RandomDraws(0)
+        np.testing.assert_array_equal(
+            model._training_state.rng.permutation(50), draws.permutation(50)
+        )
     assert model.predict(X).shape[0] == len(X) if hasattr(model, "predict") else True
 
 

@@ -502,6 +502,20 @@ def test_a_stream_goes_on_from_assigned_weights(options, intercept_scaling):
     np.testing.assert_array_equal(other.partial_fit(X, y).coef_, twin.partial_fit(X, y).coef_)
 
 
+@KINDS
+def test_nothing_of_the_steps_before_is_left_once_weights_are_assigned(options):
+    X, y = scaled(load_iris)
+    good = LinearSVM().fit(X, y)
+    one, other = streamed(**options), LinearSVM(random_state=0, **options)
+    for _ in range(5):
+        other.partial_fit(-X, np.roll(y, 20), classes=[0, 1, 2])
+    for model in (one, other):
+        model.coef_, model.intercept_ = good.coef_, good.intercept_
+        model.partial_fit(X, y)
+    np.testing.assert_array_equal(one.coef_, other.coef_)
+    np.testing.assert_array_equal(one.intercept_, other.intercept_)
+
+
 @pytest.mark.parametrize("options", [{}, {"intercept_scaling": 3.0}, {"fit_intercept": False}])
 def test_weights_that_were_read_only_do_not_restart_a_stream(options):
     X, y = scaled(load_iris)

@@ -549,6 +549,41 @@ def test_equal_validation_rows_go_on_with_the_best(estimator, solver):
     assert model._training_state.best_score != scores[-1]
 
 
+JUDGED_OTHERWISE = {
+    "rows": lambda X, y: {"X_val": X[50:100]},
+    "dtype": lambda X, y: {"X_val": X[:50].astype(np.float32)},
+    "shape": lambda X, y: {"X_val": X[:49], "y_val": y[:49]},
+    "labels": lambda X, y: {"y_val": np.roll(y[:50], 1)},
+    "weights": lambda X, y: {"sample_weight_val": 1.0 + np.arange(50)},
+    "score": lambda X, y: {"scoring": "loss"},
+}
+
+
+@EACH
+@pytest.mark.parametrize("what", JUDGED_OTHERWISE)
+def test_what_judges_a_network_is_told_apart_by_content(estimator, what):
+    X, y = data()
+    validation = {"X_val": X[:50], "y_val": y[:50], "sample_weight_val": np.arange(50) % 2.0}
+    other = JUDGED_OTHERWISE[what](X, y)
+    if isinstance(estimator, AutoencoderTransformer):
+        if what in {"labels", "score"}:
+            pytest.skip("has neither")
+        del validation["y_val"]
+        other.pop("y_val", None)
+    if what == "shape":
+        validation["sample_weight_val"] = None
+    # At a rate at which nothing is learned, a new best is that of the rows at hand.
+    model = clone(estimator).set_params(warm_start=True, max_iter=1)
+    model.fit(X, y, **validation)
+    model._training_state.best_score = np.inf
+    model.fit(X, y, **{name: copy.copy(value) for name, value in validation.items()})
+    assert model._training_state.best_score == np.inf
+    if "scoring" in other:
+        model.set_params(scoring=other.pop("scoring"))
+    model.fit(X, y, **validation | other)
+    assert model._training_state.best_score < np.inf
+
+
 @EACH
 def test_a_best_of_parameters_that_were_replaced_is_forgotten(estimator):
     X, y = data()

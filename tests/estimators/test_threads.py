@@ -120,3 +120,31 @@ def train_on(model, target, incremental, rows=X):
         model.partial_fit(rows, target, classes=np.unique(target))
     else:
         model.partial_fit(rows, target)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, LinearSVM])
+def test_all_attributes_change_at_one_moment(kind):
+    # Letting go of an old attribute runs code of its own: it must see the new model, whole.
+    seen = []
+
+    class Watching:
+        def __init__(self, model, number):
+            self.model, self.number = model, number
+
+        def __del__(self):
+            now = vars(self.model)
+            seen.append((self.number, now["first_"].number, now["second_"].number, now["n_iter_"]))
+
+    class Watched(kind):
+        n_fits = 0
+
+        def _check_data(self, *data, **how):
+            Watched.n_fits += 1
+            self.first_, self.second_ = Watching(model, self.n_fits), Watching(model, self.n_fits)
+            return super()._check_data(*data, **how)
+
+    model = Watched(max_iter=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, y).fit(X, y)
+    assert seen == [(1, 2, 2, 3)] * 2
