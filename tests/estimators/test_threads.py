@@ -1,5 +1,6 @@
 """Predictions in some threads while another one fits the same estimator."""
 
+import sys
 import threading
 import warnings
 
@@ -9,6 +10,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor
+from skscratch.estimators._sklearn import copy_of
 
 X, y = load_digits(return_X_y=True)
 X, y = X[:300] / 16, y[:300]
@@ -124,27 +126,36 @@ def train_on(model, target, incremental, rows=X):
 
 @pytest.mark.parametrize("kind", [MLPClassifier, LinearSVM])
 def test_all_attributes_change_at_one_moment(kind):
-    # Letting go of an old attribute runs code of its own: it must see the new model, whole.
-    seen = []
-
-    class Watching:
-        def __init__(self, model, number):
-            self.model, self.number = model, number
-
-        def __del__(self):
-            now = vars(self.model)
-            seen.append((self.number, now["first_"].number, now["second_"].number, now["n_iter_"]))
+    names = [f"attribute_{k}_" for k in range(300)]
 
     class Watched(kind):
         n_fits = 0
 
         def _check_data(self, *data, **how):
             Watched.n_fits += 1
-            self.first_, self.second_ = Watching(model, self.n_fits), Watching(model, self.n_fits)
+            vars(self).update(dict.fromkeys(names, self.n_fits))
             return super()._check_data(*data, **how)
 
-    model = Watched(max_iter=3)
+    model, seen, stop = Watched(max_iter=1), [], threading.Event()
+
+    def look():
+        while not stop.is_set():
+            now = copy_of(model)
+            seen.append({getattr(now, name) for name in names})
+
+    interval = sys.getswitchinterval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.fit(X, y).fit(X, y)
-    assert seen == [(1, 2, 2, 3)] * 2
+        model.fit(X, y)
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            sys.setswitchinterval(1e-6)
+            for _ in range(40):
+                model.fit(X[:20], y[:20])
+        finally:
+            sys.setswitchinterval(interval)
+            stop.set()
+            thread.join()
+    assert {len(fits) for fits in seen} == {1}
+    assert len(set.union(*seen)) > 10
