@@ -90,9 +90,16 @@ def test_any_initializer_learns(initializer):
     assert fitted.loss_curve_[-1] < fitted.loss_curve_[0]
 
 
-@pytest.mark.parametrize("solver", ["adam", "adamw", "rmsprop", "sgd"])
-@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant", "invscaling", "adaptive"])
-def test_any_solver_learns_on_any_schedule(solver, schedule):
+SCHEDULES = {
+    solver: ["one_cycle", "cosine", "constant"] for solver in ("adam", "adamw", "rmsprop", "sgd")
+}
+SCHEDULES["sgd"] += ["invscaling", "adaptive"]
+
+
+@pytest.mark.parametrize(
+    ("solver", "schedule"), [(solver, s) for solver, names in SCHEDULES.items() for s in names]
+)
+def test_any_solver_learns_on_its_schedules(solver, schedule):
     rate = {"learning_rate_init": 0.5, "power_t": 0.1} if solver == "sgd" else {}
     fitted = encoder(solver=solver, learning_rate=schedule, **rate).fit(DIGITS)
     assert fitted.loss_curve_[-1] < fitted.loss_curve_[0]
