@@ -333,7 +333,7 @@ def test_a_validation_set_gives_a_curve_and_the_best_epoch():
 def test_a_validation_set_with_other_columns_is_refused():
     fitted = encoder().fit(DIGITS)
     before = dict(vars(fitted))
-    with pytest.raises(ValueError, match="X has 63 features, but .* is expecting 64"):
+    with pytest.raises(ValueError, match="X_val has 63 features, but .* is expecting 64"):
         fitted.fit(DIGITS, X_val=DIGITS[:, 1:])
     assert vars(fitted) == before
 
