@@ -698,9 +698,9 @@ class _Batches:
 def _divergence(clock: Clock) -> DivergenceError:
     return DivergenceError(
         f"Training diverged in epoch {clock.epoch}: a loss or a parameter is not finite. Solver "
-        "produced non-finite parameter weights. The input data X may contain large values and need "
-        "to be preprocessed. Scale them (StandardScaler, MinMaxScaler), or choose a smaller "
-        "learning rate."
+        "produced non-finite parameter weights. The input data may contain large values and need "
+        "to be preprocessed. Scale X (StandardScaler, MinMaxScaler), or choose a smaller learning "
+        "rate."
     )
 
 

@@ -345,8 +345,8 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
         stopped = iterations.stopped
         if not (np.isfinite(network.params).all() and (stopped or np.isfinite(result.fun))):
             raise DivergenceError(
-                "Solver produced non-finite parameter weights. The input data X may contain large "
-                "values and need to be preprocessed. Scale them (StandardScaler, MinMaxScaler)."
+                "Solver produced non-finite parameter weights. The input data may contain large "
+                "values and need to be preprocessed. Scale X (StandardScaler, MinMaxScaler)."
             )
         if self.verbose:
             print(f"L-BFGS: {result.message}")
