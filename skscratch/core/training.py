@@ -222,7 +222,14 @@ class BatchGradient:
 
 def _columns(weight: Array | None, n: int) -> Array | None:
     """Return weights as one or more columns of float64, so that small ones do not become 0."""
-    return None if weight is None else np.asarray(weight, dtype=np.float64).reshape(n, -1)
+    if weight is None:
+        return None
+    columns = np.asarray(weight, dtype=np.float64)
+    if columns.ndim not in (1, 2) or len(columns) != n or not columns.min() >= 0:
+        raise ValueError(
+            f"weight must be at least 0 and have {n} rows, got the shape {columns.shape}."
+        )
+    return columns.reshape(n, -1)
 
 
 class _Shard:

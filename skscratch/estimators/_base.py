@@ -268,6 +268,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         if first:
             self._start_history()
         objective = self._objective(network)
+        _check_penalty(objective, data)
         self._fitted_loss = objective.loss
         state = self._state(objective, rng, held_out, first=first, incremental=incremental)
         self._optimise(objective, data, held_out, state, incremental=incremental)
@@ -666,6 +667,19 @@ def _block_rows(stack: Stack) -> int:
     # Each layer may need its outputs and as much again to compute them.
     bytes_of_row = 2 * sum(stack.widths) * stack.dtype.itemsize * MOST_SHARDS
     return max(1, min(PREDICT_ROWS, int(get_config()["working_memory"] * 2**20) // bytes_of_row))
+
+
+def _check_penalty(objective: Objective, data: FitData) -> None:
+    """Raise a ValueError where the penalty, divided by the weights, would overflow."""
+    if data.weight is None:
+        return
+    mean = float(data.weight.mean())
+    if objective.l2 > mean * float(np.finfo(objective.network.dtype).max):
+        raise ValueError(
+            f"sample_weight is so small (mean {mean:g}) that alpha={objective.l2:g}, which is "
+            f"divided by its sum, overflows {objective.network.dtype}. Multiply the weights by a "
+            "constant, or choose alpha=0."
+        )
 
 
 def layer_sizes(sizes: Any, name: str = "hidden_layer_sizes") -> list[int]:

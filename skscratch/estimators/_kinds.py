@@ -18,6 +18,7 @@ ADVICE = {
     "U": ("text", "Convert it first: astype(float) where the text is made of numbers."),
 }
 POLARS = {"Date": "M", "Datetime": "M", "Duration": "m", "Time": "m", "String": "U"}
+POLARS |= dict.fromkeys(["Categorical", "Enum", "Binary"], "U")
 OBJECTS = {
     "M": (datetime.date, np.datetime64),
     "m": (datetime.timedelta, datetime.time, np.timedelta64),

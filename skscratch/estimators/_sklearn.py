@@ -233,7 +233,8 @@ else:
                     f"This {kind} is not fitted, so it has no attribute {self.name!r}. Call fit "
                     "first."
                 )
-            return super().__get__(estimator, owner)
+            # A fit that ends meanwhile in another thread cannot mix two networks.
+            return super().__get__(None if estimator is None else copy_of(estimator), owner)
 
 
 class _Conditional:
@@ -265,8 +266,9 @@ def check_rows(
         if name.startswith("X") or options.get("y_numeric"):
             check_numbers(name, data)
     dtypes = DTYPES[:2] if floats_only else DTYPES
+    about = names[0] if options.get("y") is None else f"{names[0]} or {names[1]}"
     # Its sum over large values of both signs, which looks for NaN, warns of the one it makes.
-    with np.errstate(invalid="ignore"), renamed(*names):
+    with np.errstate(invalid="ignore"), renamed(*names, about=about):
         checked = validate_data(
             estimator, X, accept_sparse="csr", dtype=dtypes, order="C", reset=reset, **options
         )
@@ -303,19 +305,26 @@ def network_dtype(X: Any) -> np.dtype[Any]:
 
 
 @contextmanager
-def renamed(X: str = "X", y: str = "y", weight: str = "sample_weight") -> Iterator[None]:
-    """Let scikit-learn's messages name the arguments that the user wrote."""
+def renamed(
+    X: str = "X", y: str = "y", weight: str = "sample_weight", *, about: str
+) -> Iterator[None]:
+    """Let scikit-learn's messages name the arguments that the user wrote.
+
+    Those that name none are preceded by what they are `about`.
+    """
     try:
         yield
     except ValueError as error:
         text = str(error)
         if "inconsistent numbers of samples" in text:
             text = f"{X} and {y} must have as many rows as each other. {text}"
+        # What follows the first line is the user's own, such as names of columns.
+        first, *others = text.split("\n")
         for found, name in ((r"X", X), (r"y", y), (r"sample_weight|Sample weights", weight)):
-            text = re.sub(rf"\b({found})\b", name, text)
-        if not re.search(rf"\b({X}|{y}|{weight})\b", text):
-            text = f"{X}: {text}"
-        raise type(error)(text) from None
+            first = re.sub(rf"\b({found})\b", name, first)
+        if not re.search(rf"\b({X}|{y}|{weight})\b", first):
+            first = f"{about}: {first}"
+        raise ValueError("\n".join([first, *others])) from error
 
 
 def check_weight(sample_weight: Any, X: Any, name: str = "sample_weight") -> Array | None:
@@ -326,7 +335,7 @@ def check_weight(sample_weight: Any, X: Any, name: str = "sample_weight") -> Arr
     if sample_weight is None:
         return None
     # Too large numbers become infinite, which is reported.
-    with np.errstate(over="ignore"), renamed(weight=name):
+    with np.errstate(over="ignore"), renamed(weight=name, about=name):
         weight = np.asarray(
             _check_sample_weight(
                 sample_weight,

@@ -35,6 +35,7 @@ from skscratch.estimators._base import (
     NetworkEstimator,
     layer_sizes,
 )
+from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._sklearn import (
     Interval,
     ModelReaderMixin,
@@ -768,6 +769,7 @@ default=None
 
 def check_latent(X: Any, width: int) -> Array:
     """Validate latent features to decode."""
+    check_numbers("X", X)
     latent = check_array(X, dtype=(np.float64, np.float32), order="C", input_name="X")
     if latent.shape[1] != width:
         raise ValueError(

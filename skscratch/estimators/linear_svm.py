@@ -536,6 +536,9 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             state = start(objective, optimizer, rng)
         elif len(stream.params) == network.n_params:
             state = copy.deepcopy(stream.state)
+            # Rows may come in another dtype than before.
+            slots = state.optimizer.slots
+            state.optimizer.slots = tuple(slot.astype(network.dtype) for slot in slots)
             self._go_on(network, stream, state)
         else:
             raise ValueError(

@@ -1250,6 +1250,8 @@ default='constant'
                 f"loss='poisson' needs targets that are 0 or more; {names.y} has negative ones."
             )
         target = np.ascontiguousarray(y, dtype=network_dtype(X)).reshape(len(y), -1)
+        if not np.isfinite(target).all():
+            raise ValueError(f"{names.y} contains NaN, None or infinity.")
         if self.loss == "pinball" and len(self._quantiles()) > 1:
             if target.shape[1] > 1:
                 raise ValueError(

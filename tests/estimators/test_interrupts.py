@@ -73,8 +73,8 @@ class StopAfter:
 def interrupted(model, seconds, press=_thread.interrupt_main):
     """Fit while Ctrl-C is pressed after some time; None if that was before training began."""
     timer = threading.Timer(seconds, press)
-    timer.start()
     try:
+        timer.start()
         return model.fit(X, y)
     except KeyboardInterrupt:
         return None

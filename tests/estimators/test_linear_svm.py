@@ -601,3 +601,13 @@ def test_rows_of_no_numbers_are_refused(rows):
         LinearSVM().fit(rows, y)
     with pytest.raises(ValueError, match="^X must hold numbers"):
         LinearSVM().fit(X, y).predict(rows)
+
+
+@KINDS
+def test_pieces_may_come_in_another_dtype(options):
+    X, y = scaled(load_iris)
+    for one, other in ((np.float32, np.float64), (np.float64, np.float32), (np.uint8, np.float32)):
+        model = LinearSVM(random_state=0, **options)
+        model.partial_fit((8 * X).astype(one), y, classes=[0, 1, 2])
+        model.partial_fit((8 * X).astype(other), y)
+        assert np.isfinite(model.coef_).all()

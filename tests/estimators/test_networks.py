@@ -955,3 +955,22 @@ def test_schedules_of_sgd_need_sgd_in_the_autoencoder(schedule):
     with pytest.raises(ValueError, match=f"learning_rate='{schedule}' is made for solver='sgd'"):
         model.fit(X)
     model.set_params(solver="sgd", learning_rate_init=0.01).fit(X)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_weights_too_small_for_the_penalty_are_named(kind, solver):
+    X, y = data(50, 4, dtype=np.float32)
+    model = kind(hidden_layer_sizes=(5,), solver=solver, max_iter=3)
+    with pytest.raises(ValueError, match="sample_weight is so small .* alpha=0.0001"):
+        model.fit(X, y, sample_weight=np.full(50, 1e-46))
+
+
+def test_missing_targets_are_refused():
+    X, y = data(50, 4)
+    missing = np.array([None] * 50, dtype=object)
+    model = MLPRegressor(hidden_layer_sizes=5, max_iter=3)
+    with pytest.raises(ValueError, match="y contains NaN"):
+        model.fit(X, missing)
+    with pytest.raises(ValueError, match="y_val contains NaN"):
+        model.fit(X, y, X_val=X, y_val=missing)
