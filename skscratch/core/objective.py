@@ -108,6 +108,8 @@ class Objective:
         self, X: Array, target: Array, ws: Workspace, weight: Array | None, total: float
     ) -> float:
         """Return the loss without any penalty and without a gradient."""
+        if target.shape != (expected := (len(X), self.network.n_out)):
+            raise ValueError(f"target must have shape {expected}, got {target.shape}.")
         scale = self._row_scale(ws, len(X), weight, self.scale / total)
         raw = self.network.forward(X, ws)
         return self.loss.value_and_grad(raw, target, scale, self._buffers(ws, len(X)))

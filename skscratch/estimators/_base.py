@@ -310,8 +310,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def _split(self, data: FitData, rng: RandomDraws) -> tuple[FitData, FitData]:
         """Hold out a part of the training data for early stopping.
 
-        Classes are held out in proportion, at least one row of each; a class of one row cannot be
-        divided and stays in training.
+        Classes are held out in proportion, as far as their sizes allow; a class of one row cannot
+        be divided and stays in training.
         """
         n = data.rows.shape[0]
         if not self.validation_fraction:
@@ -327,7 +327,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             )
             alone = sizes[class_of_row] < 2
             n_classes = int(np.count_nonzero(sizes > 1))
-        # Something of each class has to be left to train on.
+        # There have to be enough rows for one of each class.
         most = n - int(alone.sum()) - max(1, n_classes)
         if most < 2 <= n - 1:
             labels, alone, n_classes, most = None, np.zeros(n, bool), 0, n - 1

@@ -436,6 +436,22 @@ def test_shapes_that_would_be_broadcast_are_refused(name, X, y, weight):
         objective(net).value_and_grad(X, y, net.workspace(7, train=True), weight)
 
 
+def test_a_value_without_gradient_needs_targets_of_the_right_shape_too():
+    net = network(Dense(N_OUT))
+    with pytest.raises(ValueError, match=r"target must have shape \(7, 3\), got \(3,\)"):
+        objective(net).value(rows(), np.ones(N_OUT), net.workspace(7), None, 7.0)
+
+
+@pytest.mark.parametrize(
+    "weight", [np.ones((3, 6)), np.ones(6), np.full(7, -1.0), np.full(7, np.nan)], ids=str
+)
+def test_weights_of_another_number_of_rows_or_below_0_are_refused(weight):
+    goal, y = objective(network(Dense(N_OUT))), target_for("squared_error")
+    for call in (train, evaluate):
+        with pytest.raises(ValueError, match="weight must be at least 0 and have 7 rows"):
+            call(goal, rows(), y, weight=weight)
+
+
 @pytest.mark.parametrize("call", ["value_and_grad", "train", "evaluate"])
 def test_targets_that_the_loss_is_not_made_for_are_refused(call):
     net = network(Dense(N_OUT))
