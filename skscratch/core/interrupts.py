@@ -24,7 +24,7 @@ class Interrupts:
     requested : bool
         Ctrl-C was pressed.
     obeyed : bool
-        Set by whoever has acted on it; a request that is still open at the end is raised.
+        Set by the caller that has acted on it; otherwise the request is raised at the end.
     may_raise : bool
         Whether a first Ctrl-C can raise KeyboardInterrupt instead of setting `requested`.
     """

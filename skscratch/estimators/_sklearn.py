@@ -91,9 +91,9 @@ def all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def fit(estimator: Any, *args: Any, **kwargs: Any) -> Any:
-        before = vars(estimator).copy()
+        draft = copy_of(estimator)
+        before = vars(draft).copy()
         with Interrupts() as interrupts:
-            draft = copy_of(estimator)
             token = _INTERRUPTS.set(interrupts)
             try:
                 managed(draft, *args, **kwargs)
@@ -114,7 +114,7 @@ _INTERRUPTS: ContextVar[Interrupts] = ContextVar("interrupts")
 
 
 def begin_training() -> Interrupts:
-    """Return what tells of Ctrl-C from here on; one that came before has nothing to keep."""
+    """Return the fit's `Interrupts`; raise if Ctrl-C was pressed before anything was learned."""
     interrupts = _INTERRUPTS.get()
     if interrupts.requested:
         interrupts.obeyed = True

@@ -515,7 +515,7 @@ def test_another_validation_set_starts_a_new_best(estimator, solver):
         pytest.skip("has no lbfgs")
     X, y = data()
     model = clone(estimator).set_params(solver=solver, warm_start=True, max_iter=20)
-    # What one can be perfect at, and what nobody can.
+    # A set on which a perfect score is easy, and one on which it is impossible.
     easy = np.zeros((20, X.shape[1])), np.full(20, y[0])
     hard = X[:50], np.roll(y[:50], 7)
     first = params(validated(model, X, y, *easy)).copy()

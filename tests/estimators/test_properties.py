@@ -1,4 +1,4 @@
-"""Laws for input that nobody thought of: unusual, but valid.
+"""Laws for unusual but valid input.
 
 Every estimator gives a finite result, or raises or warns with the name of an argument. Input is
 never changed, an error changes nothing, and equal estimators give equal bits.

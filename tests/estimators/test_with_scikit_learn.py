@@ -408,7 +408,7 @@ def memory_mapped(array, folder):
 
 
 def frozen(value, freeze, folder):
-    """Return an array, or a CSR matrix over arrays, that nobody can write to."""
+    """Return an array, or a CSR matrix over arrays, that is read-only."""
     if not sparse.issparse(value):
         return freeze(value, folder)
     value = value.copy()
