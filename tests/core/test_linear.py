@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from skscratch.core import linear, linear_algebra
+from skscratch.core import linear_algebra
 from skscratch.core.linear import CrammerSinger, Hinge, LinearSolution, SquaredHinge, solve
 from skscratch.core.linear_algebra import solve_definite
 from skscratch.core.workers import Workers
@@ -182,15 +182,18 @@ def test_a_callback_stops_the_last_steps_too():
         assert limited.n_iter == last
 
 
-def test_pieces_of_sparse_rows_are_views(monkeypatch):
-    monkeypatch.setattr(linear_algebra, "PIECE_ENTRIES", 100)
-    X = scipy.sparse.random(100, 20, density=0.3, random_state=0, format="csr")
+def test_pieces_of_sparse_rows_are_views():
+    X = scipy.sparse.random(40_000, 200, density=0.5, random_state=0, format="csr")
     pieces = linear_algebra.Features(X, None, X.dtype).pieces
-    assert len(pieces) == 7
+    assert len(pieces) > 1
+    assert_array_equal(
+        np.concatenate([np.arange(len(X.indptr) - 1)[rows] for rows, _ in pieces]),
+        np.arange(X.shape[0]),
+    )
     for rows, piece in pieces:
         assert np.shares_memory(piece.data, X.data)
         assert np.shares_memory(piece.indices, X.indices)
-        assert_array_equal(piece.toarray(), X[rows].toarray())
+        assert (piece != X[rows]).nnz == 0
 
 
 @pytest.mark.parametrize("make", [scipy.sparse.csr_array, scipy.sparse.csr_matrix])
@@ -514,46 +517,48 @@ def test_twenty_thousand_texts_of_fifty_thousand_words(name):
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array, scipy.sparse.csr_matrix])
-def test_threads_change_no_bit(name, dtype, make, monkeypatch):
-    monkeypatch.setattr(linear_algebra, "PIECE_ENTRIES", 1000)
-    monkeypatch.setattr(linear, "SHARED_GRAM", 0)
+def test_threads_change_no_bit(name, dtype, make):
+    # Large enough to be cut into pieces, and for directions on several threads.
     rng = np.random.default_rng(8)
-    X = rng.normal(size=(400, 30)).astype(dtype)
+    X = rng.normal(size=(6000, 400)).astype(dtype)
     y = (X[:, 0] > 0) + 2 * (X[:, 1] > 0)
     X = make(X)
     cost = np.ones(len(y))
-    one, two = (solve(X, make_loss(name, y), cost, n_threads=n_threads) for n_threads in (1, 2))
+    one, two = (
+        solve(X, make_loss(name, y), cost, max_iter=4, n_threads=n_threads) for n_threads in (1, 2)
+    )
     assert_array_equal(one.coef, two.coef)
     assert one.dual_gap == two.dual_gap
 
 
-@pytest.mark.parametrize(("from_size", "shared"), [(linear.SHARED_GRAM, False), (0, True)])
-def test_directions_of_small_problems_stay_on_one_thread(from_size, shared, monkeypatch):
+@pytest.mark.parametrize(("shape", "shared"), [((400, 30), False), ((6000, 400), True)])
+def test_directions_of_small_problems_stay_on_one_thread(shape, shared, monkeypatch):
     given = []
     run = Workers.run
     monkeypatch.setattr(
         Workers, "run", lambda self, jobs: (given.append(len(jobs)), run(self, jobs))
     )
-    monkeypatch.setattr(linear, "SHARED_GRAM", from_size)
-    X = np.random.default_rng(8).normal(size=(400, 30))
-    solve(X, make_loss("squared_hinge", np.arange(400) % 3), np.ones(400), n_threads=2)
+    X = np.random.default_rng(8).normal(size=shape)
+    y = np.arange(len(X)) % 3
+    solve(X, make_loss("squared_hinge", y), np.ones(len(X)), max_iter=3, n_threads=2)
     assert (max(given) > 1) is shared
 
 
 @pytest.mark.parametrize("n_features", [5, 40])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_iterations_and_factors_agree(n_features, sparse, monkeypatch):
+def test_columns_of_zeros_change_nothing_but_the_way_to_the_solution(n_features, sparse):
+    # Systems of so many columns are not factorised but solved by iterations.
     rng = np.random.default_rng(9)
-    X = rng.normal(size=(400, n_features)) * (rng.random((400, n_features)) < 0.2)
-    y = (X[:, :3].sum(axis=1) + 0.1 * rng.normal(size=400) > 0).astype(int)
-    X = scipy.sparse.csr_array(X) if sparse else X
+    X = rng.normal(size=(3000, n_features)) * (rng.random((3000, n_features)) < 0.2)
+    y = (X[:, :3].sum(axis=1) + 0.1 * rng.normal(size=3000) > 0).astype(int)
+    wide = np.hstack([X, np.zeros((3000, 1100))])
+    if sparse:
+        X, wide = scipy.sparse.csr_array(X), scipy.sparse.csr_array(wide)
     for name in LOSSES:
-        direct = solve(X, make_loss(name, y), np.ones(400), tol=1e-9)
-        with monkeypatch.context() as patch:
-            patch.setattr(linear, "EXPLICIT_SIZE", 1)
-            patch.setattr(linear, "MOST_TANGENTS", 1)
-            iterated = solve(X, make_loss(name, y), np.ones(400), tol=1e-6)
+        direct = solve(X, make_loss(name, y), np.ones(3000), tol=1e-9)
+        iterated = solve(wide, make_loss(name, y), np.ones(3000), tol=1e-6)
         assert_allclose(iterated.objective, direct.objective, rtol=1e-6)
+        assert not iterated.coef[..., n_features:].any()
 
 
 def test_tangents_span_the_faces():

@@ -47,15 +47,8 @@ from tests.core.common import (
     target_for,
 )
 
-
-@pytest.fixture
-def any_work_is_large(monkeypatch):
-    """Let even the small networks of these tests be cut into shards and blocks."""
-    monkeypatch.setattr("skscratch.core.workers.SMALL_WORK", 0)
-    monkeypatch.setattr(training, "BLOCK_SHARED", 16)
-    monkeypatch.setattr(training, "FEWEST_SHARED", 0)
-    monkeypatch.setattr(training, "BLOCK_ALONE", 8)
-    monkeypatch.setattr(training, "BLOCK_ROWS", 12)
+# A network whose batches are cut into shards, and whose update is shared between threads.
+LARGE = [Dense(360), ReLU(), Dropout(0.2), Dense(380), Tanh(), Dense(N_OUT)]
 
 
 def fit(loss="squared_error", *, seed=0, layers=None, dtype=np.float32, n=200, **options):
@@ -76,56 +69,45 @@ def same(a, b):
 # Determinism
 
 
-@pytest.mark.usefixtures("any_work_is_large")
 @pytest.mark.parametrize("loss", Loss.members())
 def test_threads_do_not_change_a_bit(loss):
     weight = np.arange(200) % 5
-    one = fit(loss, n_threads=1, weight=weight)
+    one = fit(loss, layers=LARGE, n_threads=1, weight=weight)
     assert len(shards(64, one[0].size)) > 1
     for n_threads in (2, 3):
-        same(one, fit(loss, n_threads=n_threads, weight=weight))
+        same(one, fit(loss, layers=LARGE, n_threads=n_threads, weight=weight))
 
 
-@pytest.mark.usefixtures("any_work_is_large")
 @pytest.mark.parametrize("name", KEEPS_WIDTH)
 def test_threads_do_not_change_a_bit_of_any_layer(name):
-    layers = [Layer.named(name), Dense(20), Layer.named(name), Dense(N_OUT)]
+    layers = [Layer.named(name), Dense(360), Layer.named(name), Dense(380), Dense(N_OUT)]
     same(fit(layers=layers, n_threads=1), fit(layers=layers, n_threads=2))
 
 
-@pytest.mark.usefixtures("any_work_is_large")
 @pytest.mark.parametrize("name", PLACED | AT_THE_START)
 def test_threads_do_not_change_a_bit_of_layers_in_their_place(name):
-    layers = [*(PLACED | AT_THE_START)[name], Dense(20), Tanh(), Dense(N_OUT)]
+    layers = [*(PLACED | AT_THE_START)[name], Dense(360), Tanh(), Dense(380), Dense(N_OUT)]
     same(fit(layers=layers, n_threads=1), fit(layers=layers, n_threads=2))
 
 
-@pytest.mark.usefixtures("any_work_is_large")
 @pytest.mark.parametrize("name", Optimizer.members())
 def test_threads_do_not_change_a_bit_of_any_optimizer(name):
     optimizer = Optimizer.named(name)
-    same(fit(optimizer=optimizer, n_threads=1), fit(optimizer=optimizer, n_threads=2))
+    options = {"layers": LARGE, "optimizer": optimizer}
+    same(fit(n_threads=1, **options), fit(n_threads=2, **options))
 
 
-def test_a_real_sharded_network_has_the_same_bits_without_any_patch():
-    def params(n_threads):
-        net = Network([Dense(300), Tanh(), Dense(60)], 60, np.float32)
-        X = rows(300, 60, dtype=np.float32)
-        train(
-            Objective(net, SquaredError()),
-            X,
-            X,
-            optimizer=Adam(),
-            schedule=Constant(1e-3),
-            batch_size=150,
-            max_epochs=2,
-            rng=0,
-            n_threads=n_threads,
-        )
-        return net.params
-
-    assert len(shards(150, params(1).size)) > 1
-    np.testing.assert_array_equal(params(1), params(2))
+def test_shards_longer_than_a_block_of_rows_are_added_up():
+    net = network(Dense(60), Tanh(), Dense(N_OUT))
+    goal, n = objective(net, l2=0.2), 10_000
+    X, y = rows(n), target_for("squared_error", n)
+    assert max(part.stop - part.start for part in shards(n, net.n_params)) > training.BLOCK_ROWS
+    ws = net.workspace(n, train=True)
+    value = goal.value_and_grad(X, y, ws)
+    with training.Workers(2) as workers:
+        batch = training.BatchGradient(goal, ArrayRows(X), ArrayRows(y), None, n, workers)
+        np.testing.assert_allclose(batch.value(slice(0, n), n), value, rtol=1e-12)
+        np.testing.assert_allclose(batch.gradient(), ws.grad, atol=1e-12)
 
 
 def test_two_runs_have_the_same_bits_and_another_seed_has_not():
@@ -164,13 +146,6 @@ def test_k_times_one_epoch_is_one_time_k_epochs(optimizer, schedule):
         losses += run.losses
     np.testing.assert_array_equal(net.params, whole[0])
     assert losses == whole[1].losses
-
-
-def test_the_blocks_of_a_large_full_batch_add_up(monkeypatch):
-    whole = fit(n=150, batch_size=150, layers=[Dense(9), Tanh(), Dense(N_OUT)], dtype=np.float64)
-    monkeypatch.setattr(training, "BLOCK_ROWS", 40)
-    blocks = fit(n=150, batch_size=150, layers=[Dense(9), Tanh(), Dense(N_OUT)], dtype=np.float64)
-    np.testing.assert_allclose(whole[0], blocks[0], rtol=1e-9)
 
 
 # Weights
@@ -366,7 +341,6 @@ def test_the_reported_loss_is_the_loss_that_is_minimised():
     np.testing.assert_allclose(run.losses, [expected], rtol=1e-12)
 
 
-@pytest.mark.usefixtures("any_work_is_large")
 @pytest.mark.parametrize("max_norm", [None, 0.01])
 def test_threads_share_the_parameters_without_changing_a_bit(max_norm, monkeypatch):
     sizes = {}
@@ -377,21 +351,20 @@ def test_threads_share_the_parameters_without_changing_a_bit(max_norm, monkeypat
         update(block)
 
     monkeypatch.setattr(training._Block, "gather", gather)
-    one = fit(n_threads=1, max_norm=max_norm)
+    one = fit(layers=LARGE, n_threads=1, max_norm=max_norm)
     sizes.clear()
-    same(one, fit(n_threads=3, max_norm=max_norm))
+    same(one, fit(layers=LARGE, n_threads=3, max_norm=max_norm))
     assert len(sizes) == 3
     # All blocks but the last are equally long.
     assert len(set.union(*sizes.values())) <= 2
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_evaluate_is_the_mean_loss(n_threads, monkeypatch):
-    monkeypatch.setattr(training, "BLOCK_ROWS", 16)
+def test_evaluate_is_the_mean_loss(n_threads):
     net, weight = network(Dense(N_OUT), Sigmoid()), np.arange(50) % 3
     X, y = rows(50), target_for("squared_error", 50)
     expected = np.average(((net(X) - y) ** 2).sum(axis=1), weights=weight)
-    value = evaluate(objective(net, l2=1.0), X, y, weight, n_threads)
+    value = evaluate(objective(net, l2=1.0), X, y, weight, n_threads, block_rows=16)
     np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
