@@ -40,6 +40,18 @@ def test_three_steps_are_those_of_keras(optimizer, expected, dtype):
     np.testing.assert_allclose(w, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("epsilon", [1e-8, 0.3])
+def test_adam_is_its_formula(epsilon):
+    # Kingma and Ba (2015), the more efficient form at the end of section 2.
+    optimizer, w, by_hand = Adam(0.8, 0.95, epsilon), W.copy(), W.copy()
+    state, m, v = optimizer.start(w), np.zeros(3), np.zeros(3)
+    for t, g in enumerate(np.array(GRADIENTS), 1):
+        optimizer.step(w, g.copy(), 0.1, state)
+        m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g**2
+        by_hand -= 0.1 * np.sqrt(1 - 0.95**t) / (1 - 0.8**t) * m / (np.sqrt(v) + epsilon)
+    np.testing.assert_allclose(w, by_hand, rtol=1e-13)
+
+
 @OPTIMIZERS
 @pytest.mark.parametrize("cut", [1, 7, 50])
 def test_blocks_give_the_bits_of_the_whole(name, cut):

@@ -359,6 +359,20 @@ def test_threads_share_the_parameters_without_changing_a_bit(max_norm, monkeypat
     assert len(set.union(*sizes.values())) <= 2
 
 
+@pytest.mark.parametrize("norm", [0.01, 0.1, 1e6])
+def test_a_gradient_longer_than_max_norm_is_shortened_to_it(norm):
+    net, X, y = network(Dense(N_OUT)), rows(), target_for("squared_error")
+    goal, before, ws = objective(net), net.params.copy(), net.workspace(len(X), train=True)
+    goal.value_and_grad(X, y, ws)
+    length = np.linalg.norm(ws.grad)
+    train(
+        goal, X, y, batch_size=len(X), max_epochs=1, max_norm=norm, optimizer=SGD(),
+        schedule=Constant(0.5),
+    )  # fmt: skip
+    expected = before - 0.5 * ws.grad * min(1, norm / length)
+    np.testing.assert_allclose(net.params, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_evaluate_is_the_mean_loss(n_threads):
     net, weight = network(Dense(N_OUT), Sigmoid()), np.arange(50) % 3
