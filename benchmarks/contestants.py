@@ -106,6 +106,7 @@ def estimator(task: dict[str, Any], ours: bool) -> Any:
         "latent_activation": task["activation"],
         "output_activation": "logistic",
         "initializer": "glorot_uniform",
+        "tied_weights": False,
     }
     return library.AutoencoderTransformer(**options)
 
@@ -290,6 +291,7 @@ def of_search(task: dict[str, Any], data: Data, ours: bool) -> Turn:
             (128,),
             output_activation="identity",
             initializer="glorot_uniform",
+            tied_weights=False,
             batch_size=task["batch"],
             **options,
         )

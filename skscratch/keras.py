@@ -11,6 +11,7 @@ refused by name, so that a converted model never computes something else.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -90,9 +91,9 @@ def to_keras(model: Any, *, for_training: bool = True) -> Any:
         which ``get_layer("encoder")`` and ``get_layer("decoder")`` return; its `encoder_` alone is
         a Part.
     for_training : bool, default=True
-        Keep what matters in training only: noise, dropout, penalties on activities, shared
-        weights. If False these are left out, shared weights become copies, and a variational
-        encoder returns its means. The predictions are the same.
+        Keep what matters in training only: noise, dropout and penalties on activities. If False
+        these are left out, and a variational encoder returns its means. The predictions are the
+        same.
 
     Returns
     -------
@@ -104,12 +105,18 @@ def to_keras(model: Any, *, for_training: bool = True) -> Any:
     Raises
     ------
     ValueError
-        If a layer has no counterpart in Keras, named with those that have; if weights are shared
-        in training; or if the loss is one of several quantiles, whose outputs Keras cannot order.
+        If a layer has no counterpart in Keras, named with those that have; or if the loss is one of
+        several quantiles, whose outputs Keras cannot order.
     TypeError
         If `model` is of another class.
     ModuleNotFoundError
         If Keras or its backend is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If weights are tied and the model is for training: each layer of Keras has a copy of its
+        own, and training makes them differ.
 
     See Also
     --------
@@ -129,11 +136,12 @@ def to_keras(model: Any, *, for_training: bool = True) -> Any:
     """
     keras = _import_keras()
     if isinstance(model, Network | Part):
+        _warn_of_ties(model, for_training)
         return _model(keras, model, [], for_training)
     if not isinstance(model, Estimator):
         raise TypeError(f"Expected {_expected()}, Network or Part, got {model!r}.")
     check_is_fitted(model)
-    _refuse_ties(model.network_, for_training)
+    _warn_of_ties(model.network_, for_training)
     if isinstance(model, AutoencoderTransformer):
         # The decoder brings its loss's link along.
         halves = {"encoder": model.encoder_, "decoder": model.decoder_}
@@ -261,7 +269,6 @@ def _model(
     keras: Any, stack: Network | Part, then: list[str], for_training: bool, name: str | None = None
 ) -> Any:
     """Build the model of some layers, and of Keras' own activations behind them."""
-    _refuse_ties(stack, for_training)
     dtype = stack.dtype.name
     inputs = x = _input(keras, stack)
     for layer, view, n_in in zip(stack.layers, stack.views, stack.widths, strict=False):
@@ -299,17 +306,18 @@ def _link(loss: Loss) -> list[str]:
     return [LINKS[loss.link]] if loss.link in LINKS else []
 
 
-def _refuse_ties(stack: Network | Part, for_training: bool) -> None:
+def _warn_of_ties(stack: Network | Part, for_training: bool) -> None:
     if isinstance(stack, Network):
-        network, layers = stack, range(len(stack.layers))
+        ties, layers = stack.ties, range(len(stack.layers))
     else:
-        network, layers = stack.network, range(stack.start, stack.stop)
-    for i, j in network.ties.items():
-        if for_training and i in layers and j in layers:
-            raise ValueError(
-                f"Layer {i}, {network.layers[i]!r}, shares its weights with layer {j}, which "
-                "Keras' Dense cannot. Give each a copy with for_training=False."
-            )
+        ties, layers = stack.network.ties, range(stack.start, stack.stop)
+    if for_training and any(i in layers and j in layers for i, j in ties.items()):
+        warnings.warn(
+            "Layers with tied weights get a copy each, which training in Keras makes differ. "
+            "for_training=False builds the model for prediction, without this warning.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 # From Keras to here.
@@ -473,6 +481,8 @@ def _fitted(
         given, y = _outputs_and_labels(given, classes)
     layers = [layer for layer, _ in given]
     if isinstance(estimator, AutoencoderTransformer):
+        if estimator.tied_weights is True:
+            raise ValueError("tied_weights=True ties weights, which a Keras model does not.")
         estimator.set_params(**_autoencoder_parameters(layers, n_in))
     else:
         estimator.set_params(**_perceptron_parameters(layers), pretrained=None)
@@ -484,8 +494,6 @@ def _fitted(
     data = estimator._check_data(X, y, None, reset=True, training=True)
     network = estimator._network(data, RandomDraws(0))
     loss = estimator._objective(network).loss
-    if network.ties:
-        raise ValueError("tied_weights=True shares weights, which a Keras model does not.")
     link = [Activation.named(loss.link)] if loss.link in Activation.members() else []
     needed, there = _shape([*network.layers, *link]), _shape(layers)
     if needed != there:
@@ -571,6 +579,8 @@ def _autoencoder_parameters(layers: list[Layer], n_in: int) -> dict[str, Any]:
         "sparsity_target": None,
         "contraction": 0.0,
         "beta": 0.0,
+        # A Keras model shares no weights.
+        "tied_weights": False,
     }
 
 

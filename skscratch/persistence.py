@@ -22,6 +22,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from skscratch.estimators._targets import ClassTargets, SignTargets
 from skscratch.estimators.autoencoder import AutoencoderTransformer
 from skscratch.estimators.linear_svm import LinearSVM
 from skscratch.estimators.mlp import MLPClassifier, MLPRegressor
+from skscratch.images import RandomWarp
 
 __all__ = ["load", "save"]
 
@@ -346,6 +348,7 @@ class _Writer:
             np.ndarray: ("array", self._array),
             Network: ("network", lambda net: [net.to_dict(), self._put(net.params)]),
             Named: ("recipe", lambda recipe: recipe.to_dict()),
+            RandomWarp: ("warp", lambda warp: self.encode(asdict(warp))),
             ClassTargets: ("class targets", self._class_targets),
             SignTargets: ("sign targets", lambda targets: self._array(targets.classes)),
         }
@@ -389,6 +392,7 @@ class _Reader:
             "array": self._array,
             "network": lambda pair: Network.from_dict(pair[0], arrays[pair[1]]),
             "recipe": Named.from_dict,
+            "warp": lambda fields: RandomWarp(**self.decode(fields)),
             "class targets": self._class_targets,
             "sign targets": lambda classes: SignTargets(self._array(classes)),
         }

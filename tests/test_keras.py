@@ -157,9 +157,9 @@ def test_what_acts_in_training_only_can_be_left_out():
     ]
 
 
-def test_shared_weights_are_refused_or_copied():
+def test_tied_weights_of_a_network_become_copies():
     network = Network([Dense(4), Tanh(), Dense(6)], 6, ties={2: 0})
-    with pytest.raises(ValueError, match=r"Layer 2, Dense.*shares its weights with layer 0"):
+    with pytest.warns(UserWarning, match="Layers with tied weights get a copy each"):
         to_keras(network)
     assert_same(network, to_keras(network, for_training=False))
     assert_same(network.part(2), to_keras(network.part(2)), rows=X[:, :4])
@@ -206,6 +206,8 @@ ESTIMATORS = {
 @functools.cache
 def fitted(name):
     estimator, rows, y = ESTIMATORS[name]
+    if isinstance(estimator, AutoencoderTransformer):
+        estimator = clone(estimator).set_params(tied_weights=False)
     return clone(estimator).set_params(max_iter=20, random_state=0).fit(rows, y)
 
 
@@ -299,12 +301,28 @@ def test_a_variational_encoder_returns_its_means_in_keras():
 
 def test_tied_and_masked_autoencoders_are_converted_for_prediction():
     estimator = AutoencoderTransformer(2, (4,), tied_weights=True, noise="masking").fit(X_UNIT)
-    with pytest.raises(ValueError, match="shares its weights"):
+    with (
+        pytest.warns(UserWarning, match="Layers with tied weights get a copy each"),
+        pytest.raises(ValueError, match="Keras has no counterpart of MaskingNoise"),
+    ):
         to_keras(estimator)
     model = to_keras(estimator, for_training=False)
     assert_allclose(model(X).numpy(), estimator.reconstruct(X), rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="tied_weights=True"):
         from_keras(model, AutoencoderTransformer(tied_weights=True))
+
+
+def test_tied_weights_become_copies():
+    estimator = AutoencoderTransformer(2, (4,), max_iter=2).fit(X_UNIT)
+    assert estimator.tied_weights_
+    with pytest.warns(UserWarning, match="Layers with tied weights get a copy each"):
+        model = to_keras(estimator)
+    assert_allclose(model(X).numpy(), estimator.reconstruct(X), rtol=0, atol=1e-6)
+    back = from_keras(model, AutoencoderTransformer())
+    assert back.tied_weights is False
+    assert_allclose(back.reconstruct(X), estimator.reconstruct(X), rtol=0, atol=1e-12)
+    # A half alone shares nothing.
+    to_keras(estimator.encoder_)
 
 
 def test_several_quantiles_are_refused():

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor, persistence
+from skscratch.images import RandomWarp
 from skscratch.persistence import load, save
 
 X, y = load_iris(return_X_y=True)
@@ -69,6 +70,10 @@ CASES = {
             max_iter=1,
             random_state=0,
         ),
+        None,
+    ),
+    "autoencoder, warped images": (
+        AutoencoderTransformer(2, 5, noise=RandomWarp((2, 2)), max_iter=1, random_state=0),
         None,
     ),
     "autoencoder, no hidden layer": (AutoencoderTransformer(2, (), max_iter=1), None),

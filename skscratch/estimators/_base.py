@@ -238,6 +238,9 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         """Return what a validation set is judged by."""
         return "loss"
 
+    def _max_epochs(self, steps_per_epoch: int) -> int:
+        return int(self.max_iter)
+
     def _rows_in_batch(self, n: int) -> int:
         return min(200, n) if self.batch_size == "auto" else min(self.batch_size, n)
 
@@ -404,8 +407,9 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         network, n = objective.network, data.rows.shape[0]
         interrupts = begin_training()
         batch_size = self._rows_in_batch(n)
-        max_epochs = 1 if incremental else self.max_iter
-        state.clock.n_steps = max_epochs * -(-n // batch_size)
+        steps_per_epoch = -(-n // batch_size)
+        max_epochs = 1 if incremental else self._max_epochs(steps_per_epoch)
+        state.clock.n_steps = max_epochs * steps_per_epoch
         epochs = _Epochs(self, network, data, held_out, max_epochs)
         run = train(
             objective,
@@ -464,7 +468,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             "diverged": "The loss is not finite. Stopping.",
         }
         if run.stopped is None:
-            return f"Maximum iterations ({self.max_iter}) reached."
+            return f"Maximum iterations ({run.n_epochs}) reached."
         return reasons[run.stopped]
 
     def _after_training(self, run: TrainingRun, data: FitData) -> None:

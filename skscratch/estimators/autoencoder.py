@@ -55,6 +55,8 @@ from skscratch.estimators._sklearn import (
     value_range,
 )
 
+# How long training lasts where `max_iter` does not say.
+FEWEST_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 3000, 20, 250
 LOSSES = {"squared_error", "binary_log_loss", "absolute_error", "huber"}
 # How far a row's neighbour is, by which a contractive penalty measures the encoder's slope.
 TWIN_STEP = 1e-2
@@ -94,7 +96,7 @@ class AutoencoderTransformer(
     ----------
     n_components : int, default=32
         Number of latent features.
-    hidden_layer_sizes : int or array-like of int, default=(128,)
+    hidden_layer_sizes : int or array-like of int, default=(256, 128)
         Widths of the encoder's hidden layers. An empty tuple is allowed.
     decoder_layer_sizes : array-like of int or None, default=None
         Widths of the decoder's hidden layers; None mirrors the encoder's.
@@ -127,8 +129,8 @@ default='squared_error'
     contraction : float, default=0.0
         Weight of the squared norm of the encoder's Jacobian, a penalty: latent features then change
         little where a row does (a contractive autoencoder). It costs a second pass through the
-        encoder. Combine it with `tied_weights` or `alpha`, or the encoder may just shrink its
-        outputs while the decoder enlarges them.
+        encoder. Combine it with tied weights or `alpha`, or the encoder may just shrink its outputs
+        while the decoder enlarges them.
     dropout : float, default=0.0
         Share of each hidden layer's outputs that is dropped in training, in [0, 1).
     beta : float, default=0.0
@@ -136,8 +138,10 @@ default='squared_error'
         features, training draws from them, and beta is the weight of their divergence from a
         standard normal distribution, a penalty. `transform` returns the means, and `sample` makes
         new rows. With 'binary_log_loss', 1 is the usual lower bound.
-    tied_weights : bool, default=False
-        Let each decoder layer use the transposed weights of its encoder layer.
+    tied_weights : bool or 'auto', default='auto'
+        Let each decoder layer use the transposed weights of its encoder layer. 'auto' does so where
+        the decoder mirrors the encoder and training is not disturbed by `noise` or `beta`;
+        `tied_weights_` tells whether it does.
     initializer : str, default='fan_in_uniform'
         Initial weights: 'fan_in_uniform', 'he_normal', 'he_uniform', 'glorot_normal',
         'glorot_uniform', 'lecun_normal', 'lecun_uniform' or 'zeros'.
@@ -157,8 +161,9 @@ default='one_cycle'
         Initial learning rate; with 'one_cycle' the highest.
     power_t : float, default=0.5
         Exponent of 'invscaling'. Only used by it.
-    max_iter : int, default=20
-        Number of epochs; fewer only with `early_stopping` or 'adaptive'.
+    max_iter : int or None, default=None
+        Number of epochs; fewer only with `early_stopping` or 'adaptive'. None is as many as make
+        3,000 steps (updates of the weights, one for each batch), but at least 20 and at most 250.
     shuffle : bool, default=True
         Draw a new order of the rows in each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -199,6 +204,8 @@ default='one_cycle'
         Activation of the reconstruction that is used.
     reconstruction_loss_ : str
         Loss that is used.
+    tied_weights_ : bool
+        Whether the decoder uses the transposed weights of the encoder.
     loss_ : float
         Loss of the last epoch.
     loss_curve_ : list of float
@@ -293,17 +300,18 @@ default='one_cycle'
         "contraction": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "beta": [Interval(Real, 0, None, closed="left")],
-        "tied_weights": ["boolean"],
+        "tied_weights": ["boolean", StrOptions({"auto"})],
         "initializer": [NamesOf(Initializer)],
         "solver": [StrOptions(set(SOLVERS))],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions(set(SCHEDULES))],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     def __init__(
         self,
         n_components=32,
-        hidden_layer_sizes=(128,),
+        hidden_layer_sizes=(256, 128),
         *,
         decoder_layer_sizes=None,
         activation="relu",
@@ -317,7 +325,7 @@ default='one_cycle'
         contraction=0.0,
         dropout=0.0,
         beta=0.0,
-        tied_weights=False,
+        tied_weights="auto",
         initializer="fan_in_uniform",
         solver="adam",
         alpha=0.0,
@@ -325,7 +333,7 @@ default='one_cycle'
         learning_rate="one_cycle",
         learning_rate_init=2e-3,
         power_t=0.5,
-        max_iter=20,
+        max_iter=None,
         shuffle=True,
         random_state=None,
         tol=1e-5,
@@ -393,6 +401,7 @@ default='one_cycle'
         in_unit_interval = BinaryLogLoss().allows(low, high, X.dtype)
         if reset:
             self._choose_loss_and_output(in_unit_interval)
+            self.tied_weights_ = self.noise is None
             _warn_of_scales(X)
         if not in_unit_interval:
             self._check_reach(name, low, high)
@@ -468,7 +477,7 @@ default='one_cycle'
                 f"beta > 0 needs latent_activation='identity', got {latent!r}: the means of a "
                 "normal distribution are free."
             )
-        if self.beta and self.tied_weights:
+        if self.beta and self.tied_weights is True:
             raise ValueError(
                 "beta > 0 cannot go with tied_weights=True: a variational encoder ends in means "
                 "and variances, twice as wide as the decoder begins."
@@ -510,9 +519,15 @@ default='one_cycle'
     def _ties(
         self, layers: list[Layer], encoder_sizes: list[int], decoder_sizes: list[int]
     ) -> dict[int, int]:
-        if not self.tied_weights:
+        mirrored = decoder_sizes == encoder_sizes[::-1]
+        if self.tied_weights == "auto":
+            # What was chosen at first holds when training goes on with another noise.
+            self.tied_weights_ &= mirrored and not self.beta
+        else:
+            self.tied_weights_ = bool(self.tied_weights)
+        if not self.tied_weights_:
             return {}
-        if decoder_sizes != encoder_sizes[::-1]:
+        if not mirrored:
             raise ValueError(
                 "tied_weights=True needs a decoder that mirrors the encoder: leave "
                 f"decoder_layer_sizes=None, got {decoder_sizes} for {encoder_sizes}."
@@ -526,6 +541,12 @@ default='one_cycle'
 
     def _loss(self) -> Loss:
         return Loss.named(self.reconstruction_loss_)
+
+    def _max_epochs(self, steps_per_epoch: int) -> int:
+        if self.max_iter is None:
+            n_epochs = -(-FEWEST_STEPS // steps_per_epoch)
+            return min(MOST_EPOCHS, max(FEWEST_EPOCHS, n_epochs))
+        return super()._max_epochs(steps_per_epoch)
 
     def _patience(self) -> Patience | None:
         if self.early_stopping or self.learning_rate == "adaptive":

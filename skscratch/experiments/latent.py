@@ -1,7 +1,9 @@
 """Classifying the latent features: how much of the class is left in a few numbers.
 
-The linear SVM of this package stands beside scikit-learn's two, on the same standardised features:
-LinearSVC, which solves the same problem, and SVC with the RBF kernel, which draws curved borders.
+The linear SVM of this package is compared with two of scikit-learn's on the same standardised
+features: LinearSVC, which solves the same problem, and SVC with the RBF kernel.
+Whether the features are worth having is seen against the pixels themselves and as many principal
+components.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.kernel_approximation import Nystroem
 from sklearn.metrics import classification_report, confusion_matrix
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
@@ -29,6 +33,7 @@ Array = npt.NDArray[Any]
 
 LIBLINEAR, RBF = "LinearSVC (scikit-learn)", "SVC, RBF (scikit-learn)"
 NYSTROEM = "Nystroem (scikit-learn) + LinearSVM"
+PIXELS, COMPONENTS = "LinearSVM on the pixels", "LinearSVM on {} principal components"
 # Training accuracy is measured on so many images at most: it needs no more, and costs time.
 N_TRAIN_SCORE = 10_000
 
@@ -102,6 +107,7 @@ def run_latent(
     nystroem: Mapping[str, Any] | None = None,
     seed: int = 0,
     liblinear: bool = True,
+    references: bool = False,
     on_classifier: Callable[[str], None] | None = None,
 ) -> LatentResult:
     """Train classifiers on what a trained encoder makes of the images.
@@ -127,6 +133,8 @@ def run_latent(
         Seed of the classifiers and of that draw.
     liblinear : bool, default=True
         Train scikit-learn's LinearSVC too.
+    references : bool, default=False
+        Train the linear SVM on the pixels, and on as many principal components, too.
     on_classifier : callable, default=None
         Called with a line about each classifier that is done.
 
@@ -167,6 +175,17 @@ def run_latent(
         kernel = Nystroem(**nystroem, gamma=_gamma(Z), random_state=seed)
         approximate = Pipeline([("kernel", kernel), ("svm", LinearSVM(random_state=seed))])
         candidates.append((NYSTROEM, approximate, latent))
+    if references:
+        n_components = min(Z.shape[1], *images.X_train.shape)
+        pca = PCA(n_components, svd_solver="covariance_eigh")
+        candidates += [
+            (PIXELS, make_pipeline(StandardScaler(), clone(own)), images),
+            (
+                COMPONENTS.format(n_components),
+                make_pipeline(pca, StandardScaler(), clone(own)),
+                images,
+            ),
+        ]
     if not liblinear:
         candidates = [candidate for candidate in candidates if candidate[0] != LIBLINEAR]
     scores = []

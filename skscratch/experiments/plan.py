@@ -92,6 +92,7 @@ SHARP = {
     "initializer": "lecun_normal",
     "loss": "auto",
     "learning_rate_init": 4e-3,
+    "tied_weights": False,
 }
 
 NARROW = {"n_components": 8, "hidden_layer_sizes": (128,)}

@@ -257,7 +257,7 @@ class _Run:
 
     def classify(self, trained: autoencoder.AutoencoderResult) -> latent.LatentResult:
         svm, facts = self.store.get(SVM, persistence.load) or (self.settings.svm, {})
-        with self.progress.stage("Classifiers on latent features", 3) as step:
+        with self.progress.stage("Classifiers on latent features", 5) as step:
             result = latent.run_latent(
                 self.images,
                 trained.encoder,
@@ -266,6 +266,7 @@ class _Run:
                 rbf=self.settings.rbf,
                 n_rbf=self.settings.n_rbf,
                 seed=self.seed,
+                references=True,
                 on_classifier=step,
             )
         if result.svm is svm:

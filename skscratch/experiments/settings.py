@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from skscratch.images import RandomWarp
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -59,13 +61,15 @@ class Settings:
 
 
 DIGITS = Settings(
+    # Few images: small rotations and shifts make more of them, and noise keeps the network from
+    # learning them by heart.
     encoder={
         "n_components": 16,
-        "hidden_layer_sizes": (128,),
-        "batch_size": 32,
-        "max_iter": 200,
+        "hidden_layer_sizes": (256, 128),
+        "noise": RandomWarp((8, 8), rotation=5.0, shift=0.5, noise=0.3),
+        "max_iter": 250,
     },
-    faithful=None,
+    faithful={"noise": None, "learning_rate_init": 4e-3},
     n_validation=144,
     svm={"C": 1.0},
     rbf={"C": 10.0},
@@ -86,6 +90,7 @@ MNIST = Settings(
         "initializer": "he_normal",
         "learning_rate_init": 4e-3,
         "loss": "binary_log_loss",
+        "tied_weights": False,
         "max_iter": 16,
     },
     n_validation=5000,

@@ -57,6 +57,16 @@ def test_views_stay_in_the_vector_of_a_twin(twin_of):
     assert all(np.shares_memory(twin.views[i].W, twin.params) for i in (0, 3))
 
 
+@pytest.mark.parametrize("name", [*PLACED, *KEEPS_WIDTH, *AT_THE_START])
+def test_settled_layers_predict_as_all_of_them(name):
+    layers = (PLACED | AT_THE_START).get(name) or [Layer.named(name)]
+    net = network(*layers, dense(3))
+    settled = [layer.settled(n) for layer, n in zip(net.layers, net.widths, strict=False)]
+    kept = network(*(layer for layer in settled if layer is not None))
+    kept.params[:] = net.params
+    np.testing.assert_array_equal(kept(rows()), net(rows()))
+
+
 def test_shared_weights_stay_shared_in_a_twin():
     net = network(Dense(4), Tanh(), Dense(5), ties={2: 0})
     twin = pickle.loads(pickle.dumps(net))

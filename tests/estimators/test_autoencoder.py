@@ -217,7 +217,8 @@ def test_a_noise_of_ones_own_gets_rows_and_a_generator_of_the_shard():
     wide.fit(X)
     assert {shape for shape, _ in seen} == {(128, 300)}
     assert len({id(rng) for _, rng in seen}) == 2
-    plain = encoder(hidden_layer_sizes=(200,), batch_size=256, max_iter=2).fit(X)
+    options = {"hidden_layer_sizes": (200,), "batch_size": 256, "tied_weights": False}
+    plain = encoder(max_iter=2, **options).fit(X)
     np.testing.assert_array_equal(plain.network_.params, wide.network_.params)
 
 
@@ -229,6 +230,33 @@ def test_a_wrong_noise_leaves_the_estimator_as_it_was():
         fitted.fit(DIGITS)
     del fitted.noise
     assert vars(fitted) == {name: value for name, value in before.items() if name != "noise"}
+
+
+@pytest.mark.parametrize(("n", "epochs"), [(10, 250), (1500, 250), (2560, 150), (30_000, 20)])
+def test_few_rows_are_trained_for_more_epochs(n, epochs):
+    X = np.random.default_rng(0).random((n, 2))
+    fitted = AutoencoderTransformer(1, (), random_state=0).fit(X)
+    assert fitted.n_iter_ == epochs
+
+
+@pytest.mark.parametrize(
+    ("options", "tied"),
+    [
+        ({}, True),
+        ({"decoder_layer_sizes": (128, 256)}, True),
+        ({"decoder_layer_sizes": (128,)}, False),
+        ({"noise": "gaussian"}, False),
+        ({"noise": "gaussian", "tied_weights": True}, True),
+        ({"beta": 1.0}, False),
+        ({"tied_weights": False}, False),
+    ],
+    ids=repr,
+)
+def test_weights_are_tied_where_nothing_speaks_against_it(options, tied):
+    fitted = AutoencoderTransformer(max_iter=1, random_state=0, **options).fit(DIGITS)
+    assert fitted.tied_weights_ is tied
+    first, *_, last = fitted.coefs_
+    assert np.array_equal(first, last.T) is tied
 
 
 def test_dropout_acts_in_training_only():
@@ -254,7 +282,8 @@ def test_a_warm_start_may_change_the_noise_but_not_the_network():
     fitted.set_params(noise=None, dropout=0.1, sparsity=1e-6).fit(DIGITS)
     assert -fitted.score(DIGITS) < first
     assert len(fitted.loss_curve_) == 10
-    for changed in ({"activation": "tanh"}, {"beta": 1.0}, {"tied_weights": True}):
+    assert not fitted.tied_weights_
+    for changed in ({"activation": "tanh"}, {"beta": 1.0}, {"tied_weights": False}):
         with pytest.raises(ValueError, match="cannot be trained further"):
             clone(fitted).fit(DIGITS).set_params(**changed).fit(DIGITS)
 

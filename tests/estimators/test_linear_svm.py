@@ -611,3 +611,14 @@ def test_pieces_may_come_in_another_dtype(options):
         model.partial_fit((8 * X).astype(one), y, classes=[0, 1, 2])
         model.partial_fit((8 * X).astype(other), y)
         assert np.isfinite(model.coef_).all()
+
+
+def test_class_weights_of_one_change_neither_solution_nor_number_of_epochs():
+    X, y = load_digits(return_X_y=True)
+    X = X / 16
+    plain = LinearSVM(solver="sgd", random_state=0).fit(X, y)
+    weighted = LinearSVM(
+        solver="sgd", class_weight=dict.fromkeys(range(10), 1.0), random_state=0
+    ).fit(X, y)
+    assert weighted.n_iter_ == plain.n_iter_
+    np.testing.assert_allclose(weighted.coef_, plain.coef_, rtol=0, atol=1e-3)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import accuracy_score
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from skscratch import AutoencoderTransformer
@@ -39,6 +40,18 @@ def test_scikit_learns_classifiers_get_the_same_features(result, images):
         result.scores[2].test_accuracy
         <= SVC(C=10).fit(Z, images.y_train).score(Z_test, images.y_test) + 0.1
     )
+
+
+def test_the_linear_svm_is_compared_on_pixels_and_principal_components(images, encoder):
+    result = run_latent(images, encoder, svm={}, rbf={}, n_rbf=50, liblinear=False, references=True)
+    *_, pixels, components = result.scores
+    assert pixels.name == "LinearSVM on the pixels"
+    assert components.name == "LinearSVM on 6 principal components"
+    for score, first in ((pixels, []), (components, [PCA(6)])):
+        model = make_pipeline(*first, StandardScaler(), LinearSVC(random_state=0, tol=1e-6))
+        expected = model.fit(images.X_train, images.y_train).score(images.X_test, images.y_test)
+        assert score.test_accuracy == pytest.approx(expected, abs=0.011)
+        assert score.n_train == 300
 
 
 def test_it_says_how_many_images_each_was_trained_on(result):
