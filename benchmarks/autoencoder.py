@@ -39,13 +39,15 @@ from skscratch.images import RandomWarp
 
 SEEDS = (0, 1, 2)
 DEEP = {"n_components": 64, "hidden_layer_sizes": (512, 256, 128), "max_iter": 20}
-SHARP = DEEP | {
+# Weights are tied by default. These were found with weights of their own in the decoder.
+UNTIED = DEEP | {"tied_weights": False}
+SHARP = UNTIED | {
     "activation": "elu",
     "initializer": "lecun_normal",
     "loss": "auto",
     "learning_rate_init": 3e-3,
 }
-SEPARABLE = DEEP | {"loss": "auto", "learning_rate_init": 1.5e-3}
+SEPARABLE = UNTIED | {"loss": "auto", "learning_rate_init": 1.5e-3}
 WARPED = SEPARABLE | {"noise": RandomWarp((28, 28), noise=0.3)}
 FINE_TUNING = {
     "hidden_layer_sizes": (),
@@ -74,7 +76,7 @@ RECIPES = {
     "shallow": Recipe(
         "784–512–64–512–784, 40 epochs",
         (
-            DEEP
+            UNTIED
             | {
                 "hidden_layer_sizes": (512,),
                 "initializer": "he_normal",
@@ -137,6 +139,7 @@ def against_pca(seed: int) -> dict[str, dict[str, float]]:
             activation="silu",
             initializer="he_normal",
             learning_rate_init=0.01,
+            tied_weights=False,
             batch_size=32,
             max_iter=100,
             random_state=seed,
@@ -165,6 +168,7 @@ def anomalies(images: Images, seed: int) -> dict[str, dict[str, float]]:
             (128,),
             initializer="he_normal",
             learning_rate_init=5e-3,
+            tied_weights=False,
             max_iter=5,
             random_state=seed,
         )
@@ -207,7 +211,7 @@ def peak_memory(images: Images, folder: Path) -> dict[str, float]:
 def _train_over(file: Path, shape: tuple[int, int]) -> float:
     n_rows, width = shape
     encoder = AutoencoderTransformer(
-        64, (512, 256, 128), output_activation="logistic", random_state=0
+        64, (512, 256, 128), output_activation="logistic", tied_weights=False, random_state=0
     )
     for start in range(0, file.stat().st_size, n_rows * width):
         # Without a name, so that the pages are given back before the next ones are mapped.

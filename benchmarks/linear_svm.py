@@ -125,7 +125,7 @@ def prepare(mnist: str | None, folder: Path) -> None:
         return
     images = load_mnist(mnist)
     encoder = AutoencoderTransformer(
-        64, hidden_layer_sizes=(512, 256, 128), max_iter=3, batch_size=256, random_state=0
+        64, (512, 256, 128), tied_weights=False, max_iter=3, batch_size=256, random_state=0
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
