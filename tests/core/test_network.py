@@ -57,6 +57,12 @@ def test_views_stay_in_the_vector_of_a_twin(twin_of):
     assert all(np.shares_memory(twin.views[i].W, twin.params) for i in (0, 3))
 
 
+@pytest.mark.parametrize("name", Layer.members())
+def test_weight_matrices_are_penalised_and_nothing_else(name):
+    for param in Layer.named(name).params(5):
+        assert param.penalised is (len(param.shape) == 2)
+
+
 @pytest.mark.parametrize("name", [*PLACED, *KEEPS_WIDTH, *AT_THE_START])
 def test_settled_layers_predict_as_all_of_them(name):
     layers = (PLACED | AT_THE_START).get(name) or [Layer.named(name)]

@@ -622,3 +622,15 @@ def test_class_weights_of_one_change_neither_solution_nor_number_of_epochs():
     ).fit(X, y)
     assert weighted.n_iter_ == plain.n_iter_
     np.testing.assert_allclose(weighted.coef_, plain.coef_, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1 / 8, 8.0])
+def test_scaling_x_is_scaling_c_and_the_steps_of_sgd_do_not_notice(factor):
+    X, y = load_digits(return_X_y=True)
+    X, y = X / 16, y % 3
+    options = {"solver": "sgd", "fit_intercept": False, "random_state": 0}
+    plain = LinearSVM(**options).fit(X, y)
+    scaled = LinearSVM(C=1 / factor**2, **options).fit(X * factor, y)
+    # Powers of two are exact.
+    assert scaled.n_iter_ == plain.n_iter_
+    np.testing.assert_array_equal(scaled.coef_ * factor, plain.coef_)
