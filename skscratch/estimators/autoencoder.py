@@ -278,7 +278,8 @@ default='one_cycle'
 
     A variational autoencoder makes new rows:
 
-    >>> generator = AutoencoderTransformer(8, loss="auto", beta=1.0, random_state=0).fit(X)
+    >>> generator = AutoencoderTransformer(8, loss="auto", beta=1.0, max_iter=30, random_state=0)
+    >>> generator = generator.fit(X)
     >>> generator.sample(3, random_state=0).shape
     (3, 64)
     """

@@ -400,7 +400,10 @@ def without_noise(encoder: AutoencoderTransformer) -> tuple[Network, int]:
         for half in (encoder.encoder_, encoder.decoder_)
     ]
     layers = [*halves[0], *halves[1]]
-    network = Network(layers, encoder.n_features_in_, encoder.network_.dtype, rng=None)
+    all_layers, ties = encoder.network_.layers, encoder.network_.ties
+    kept = [i for i, layer in enumerate(all_layers) if not isinstance(layer, Corruption)]
+    ties = {kept.index(i): kept.index(j) for i, j in ties.items()}
+    network = Network(layers, encoder.n_features_in_, encoder.network_.dtype, rng=None, ties=ties)
     network.params[:] = encoder.network_.params
     return network, len(halves[0])
 

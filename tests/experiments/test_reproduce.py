@@ -138,8 +138,9 @@ def test_reuse_trains_nothing_and_gives_the_same_figures(run, images, tiny, tmp_
     monkeypatch.setattr(LinearSVM, "fit", spy(fit_svm))
     notes = Notes()
     again = reproduce(images, copy_of(run, tmp_path), settings=tiny, reuse=True, progress=notes)
-    # What is left to train: the linear SVM on the second autoencoder's features, and the search.
-    assert [n for n in trained if n > 120] == [300]
+    # What is left to train: the linear SVM on the pixels, on principal components and on the second
+    # autoencoder's features, and the search.
+    assert [n for n in trained if n > 120] == [300, 300, 300]
     assert figures(again.metrics) == figures(run.metrics)
     assert again.metrics["autoencoder"]["seconds"] == run.metrics["autoencoder"]["seconds"]
     assert len(again.metrics["reused"]) == 4
