@@ -266,7 +266,10 @@ def check_rows(
         if name.startswith("X") or options.get("y_numeric"):
             check_numbers(name, data)
     dtypes = DTYPES[:2] if floats_only else DTYPES
-    about = names[0] if options.get("y") is None else f"{names[0]} or {names[1]}"
+    # Messages that name nothing are about X, unless something is wrong with y that they may mean.
+    y = options.get("y")
+    wrong_y = y is not None and (np.ndim(y) > 2 or np.asarray(y).dtype.kind == "c")
+    about = f"{names[0]} or {names[1]}" if wrong_y else names[0]
     # Its sum over large values of both signs, which looks for NaN, warns of the one it makes.
     with np.errstate(invalid="ignore"), renamed(*names, about=about):
         checked = validate_data(
@@ -317,7 +320,7 @@ def renamed(
     except ValueError as error:
         text = str(error)
         if "inconsistent numbers of samples" in text:
-            text = f"{X} and {y} must have as many rows as each other. {text}"
+            text = f"{X} and {y} must have the same number of rows. {text}"
         # What follows the first line is the user's own, such as names of columns.
         first, *others = text.split("\n")
         for found, name in ((r"X", X), (r"y", y), (r"sample_weight|Sample weights", weight)):

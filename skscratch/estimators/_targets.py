@@ -12,9 +12,23 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from skscratch.core.functions import Array
 from skscratch.core.losses import BinaryLogLoss, LogLoss, Loss
+from skscratch.estimators._sklearn import renamed
+
+
+def check_labels(y: Any, name: str = "y") -> None:
+    """Raise a ValueError unless `y` holds labels: one column of classes, or columns of 0 and 1."""
+    with renamed(y=name, about=name):
+        check_classification_targets(y)
+    if type_of_target(y) == "multiclass-multioutput":
+        raise ValueError(
+            f"{name} has several columns of classes. Accepted are one column of classes, or "
+            "columns of 0 and 1 for labels that may occur together. scikit-learn's "
+            "MultiOutputClassifier fits a classifier for each column."
+        )
 
 
 class ClassTargets:

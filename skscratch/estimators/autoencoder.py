@@ -805,7 +805,11 @@ def _warn_of_scales(X: Any) -> None:
     n_rows, n_columns = X.shape
     step = -(-n_rows // max(10, min(1000, 10**6 // n_columns)))
     some = X[::step].toarray() if issparse(X) else X[::step]
-    mean, variance = some.mean(axis=0, dtype=np.float64), some.var(axis=0, dtype=np.float64)
+    # What is too large to be squared ends training with an error of its own.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, variance = some.mean(axis=0, dtype=np.float64), some.var(axis=0, dtype=np.float64)
+    if not np.isfinite(variance).all():
+        return
     varies = variance > 0
     if not varies.any():
         return

@@ -13,7 +13,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import row_norms
-from sklearn.utils.multiclass import check_classification_targets
 
 from skscratch.core import linear
 from skscratch.core.blas import single_threaded_blas
@@ -46,7 +45,7 @@ from skscratch.estimators._sklearn import (
     reads_model,
     thread_count,
 )
-from skscratch.estimators._targets import SignTargets, class_weights
+from skscratch.estimators._targets import SignTargets, check_labels, class_weights
 
 SGD_BATCH = 64
 # The curvature that the first rate follows is measured on about so many rows, by so many products.
@@ -372,7 +371,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[Any, Array, Array | None]:
         X, y = check_rows(self, X, y=y, reset=reset, floats_only=True)
-        check_classification_targets(y)
+        check_labels(y)
         return X, y, check_weight(sample_weight, X)
 
     def _cost(self, index: Array, weight: Array | None, dtype: Any) -> Array:

@@ -66,7 +66,7 @@ from skscratch.estimators._sklearn import (
     reads_model,
     thread_count,
 )
-from skscratch.estimators._targets import ClassTargets, class_weights
+from skscratch.estimators._targets import ClassTargets, check_labels, class_weights
 
 # Schedules that fall to 0 at the last epoch.
 ENDING = ("cosine", "one_cycle")
@@ -774,6 +774,7 @@ default='constant'
         X, y = check_rows(self, X, y=y, reset=reset, names=names, multi_output=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        check_labels(y, names.y)
         if self._targets is None:
             self._targets = ClassTargets(y)
             self.classes_ = self._targets.classes

@@ -211,7 +211,9 @@ def test_prediction_keeps_to_the_working_memory(estimator):
 def test_views_show_the_trained_parameters(estimator):
     X, y = data()
     fitted = clone(estimator).fit(X, y)
-    assert sum(W.size for W in fitted.coefs_ + fitted.intercepts_) == params(fitted).size
+    own = {W.__array_interface__["data"][0]: W.size for W in fitted.coefs_ + fitted.intercepts_}
+    # Tied weights are shown twice.
+    assert sum(own.values()) == params(fitted).size
     assert all(np.shares_memory(W, params(fitted)) for W in fitted.coefs_)
 
 
@@ -452,7 +454,7 @@ OWN = {
         "contraction": ({}, {"contraction": 0.1}),
         "dropout": ({}, {"dropout": 0.2}),
         "beta": ({"beta": 0.1}, {"beta": 1.0}),
-        "tied_weights": ({}, {"tied_weights": True}),
+        "tied_weights": ({}, {"tied_weights": False}),
         "initializer": ({}, {"initializer": "he_normal"}),
     },
     MLPClassifier: {
@@ -974,3 +976,32 @@ def test_missing_targets_are_refused():
         model.fit(X, missing)
     with pytest.raises(ValueError, match="y_val contains NaN"):
         model.fit(X, y, X_val=X, y_val=missing)
+
+
+@pytest.mark.parametrize(
+    ("y", "told"),
+    [
+        (np.linspace(0, 1, 30), "y: Unknown label type: continuous"),
+        (np.arange(60).reshape(30, 2) % 3, "y has several columns of classes"),
+        (np.ones((30, 2, 2)), "X or y: Found array with dim 3"),
+        (np.ones(30) * 1j, "X or y: Complex data"),
+        (np.ones(29), "X and y must have the same number of rows"),
+    ],
+    ids=str,
+)
+def test_labels_that_are_none_are_named(y, told):
+    with pytest.raises(ValueError, match=f"^{told}"):
+        MLPClassifier().fit(np.ones((30, 2)), y)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor, AutoencoderTransformer])
+def test_rows_that_are_none_are_named(kind):
+    for X in (np.ones((0, 2)), np.ones((30, 2)) * 1j, np.ones((30, 2, 2)), np.ones(30)):
+        with pytest.raises(ValueError, match=r"^(Expected 2D array.*)?X: (Found|Complex|Expected)"):
+            kind().fit(X, np.arange(len(X)) % 2)
+
+
+def test_an_autoencoder_over_huge_values_ends_with_one_error():
+    # Warnings are errors here.
+    with pytest.raises(ValueError, match="Training diverged"):
+        AutoencoderTransformer(2).fit(np.random.default_rng(0).normal(size=(40, 3)) * 1e200)
