@@ -8,31 +8,24 @@ example is the sine: it repeats itself, and so do the data.
 """
 
 # %%
-# ``forward`` fills ``f.y`` from ``f.x``, ``backward`` fills ``f.dx`` from ``f.dy``. What backward
-# reads, and what room it needs, is said beside them, so that no layer overwrites it.
+# The simplest way is a function and its derivative.
 import matplotlib.pyplot as plt
 import numpy as np
 
 from skscratch import MLPRegressor
-from skscratch.core import Activation, Dense, Network, Objective, SquaredError, gradient_check
+from skscratch.core import Dense, Elementwise, Network, Objective, SquaredError, gradient_check
 
 
-class Sine(Activation, name="sine"):
-    """y = sin x;  dx = cos x dy."""
+class Sine(Elementwise, name="sine"):
+    """y = sin x, with the derivative cos x."""
 
-    reads = "x"
-    in_place = False
-    n_scratch = 1
+    def f(self, x):
+        """Return the outputs."""
+        return np.sin(x)
 
-    def forward(self, p, f):
-        """Fill the outputs."""
-        np.sin(f.x, out=f.y)
-
-    def backward(self, p, g, f):
-        """Fill the gradient by the inputs."""
-        (slope,) = f.scratch
-        np.cos(f.x, out=slope)
-        np.multiply(f.dy, slope, out=f.dx)
+    def slope(self, x, y):
+        """Return the derivative."""
+        return np.cos(x)
 
 
 # %%

@@ -27,7 +27,6 @@ from skscratch.core import (
     ActivityPenalty,
     Dense,
     Dropout,
-    First,
     GaussianNoise,
     Identity,
     Layer,
@@ -42,6 +41,7 @@ from skscratch.core import (
     SiLU,
     Softmax,
     Softplus,
+    TakeColumns,
     Tanh,
     Zeros,
 )
@@ -272,11 +272,11 @@ def _model(
     dtype = stack.dtype.name
     inputs = x = _input(keras, stack)
     for layer, view, n_in in zip(stack.layers, stack.views, stack.widths, strict=False):
-        kept = layer if for_training else layer.settled(n_in)
+        kept = layer if for_training else layer.for_inference(n_in)
         if isinstance(kept, GELU):
             # Keras' layer knows this activation in its other form only.
             x = keras.ops.gelu(x, approximate=True)
-        elif isinstance(kept, First):
+        elif isinstance(kept, TakeColumns):
             x = x[:, : kept.width]
         elif kept is not None:
             twin = _counterpart(keras, kept, n_in, dtype)
@@ -289,8 +289,8 @@ def _model(
 
 def _counterpart(keras: Any, layer: Layer, n_in: int, dtype: str) -> Any:
     if type(layer) not in COUNTERPARTS:
-        known = ", ".join(sorted(kind.__name__ for kind in (*COUNTERPARTS, GELU, First)))
-        passing = layer.settled(n_in) != layer
+        known = ", ".join(sorted(kind.__name__ for kind in (*COUNTERPARTS, GELU, TakeColumns)))
+        passing = layer.for_inference(n_in) != layer
         advice = " For prediction it has: for_training=False." if passing else ""
         raise ValueError(f"Keras has no counterpart of {layer!r}.{advice} Accepted are {known}.")
     name, arguments = COUNTERPARTS[type(layer)]

@@ -23,7 +23,6 @@ from skscratch.core import (
     Constant,
     Dense,
     Dropout,
-    First,
     GaussianNoise,
     Hinge,
     Huber,
@@ -44,6 +43,7 @@ from skscratch.core import (
     Softmax,
     SquaredError,
     SquaredHinge,
+    TakeColumns,
     Tanh,
     train,
 )
@@ -126,17 +126,17 @@ def test_a_dense_layer_without_bias_stays_without():
 
 
 def test_the_first_columns_are_cut_out():
-    network = some_network(Dense(5), First(2), Dense(3))
+    network = some_network(Dense(5), TakeColumns(2), Dense(3))
     assert_same(network, to_keras(network))
 
 
-@pytest.mark.parametrize("name", sorted(set(OURS) - {*CARRIED, First.name}))
+@pytest.mark.parametrize("name", sorted(set(OURS) - {*CARRIED, TakeColumns.name}))
 def test_a_layer_without_counterpart_is_refused_by_name(name):
     layer = OURS[name]()
     network = Network([Dense(6), layer, Dense(2)], 6)
     with pytest.raises(ValueError, match=f"counterpart of {type(layer).__name__}.*Accepted are"):
         to_keras(network)
-    if layer.settled(6) != layer:
+    if layer.for_inference(6) != layer:
         assert_same(network, to_keras(network, for_training=False))
 
 

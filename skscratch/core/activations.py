@@ -1,7 +1,8 @@
 """Activations: layers without parameters, one short class each.
 
-To add one, write its class here, or anywhere else that is imported. The gradient check, the tests
-over all activations and the estimators' ``activation="..."`` find it by its name.
+To add one, write its class here, or in any module that is imported: two pure functions in a
+subclass of `Elementwise`, or for more speed forward and backward in buffers. The gradient check,
+the tests over all activations and the estimators' ``activation="..."`` find it by its name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from skscratch.core.functions import logistic, softmax, softplus
+from skscratch.core.functions import Array, logistic, softmax, softplus
 from skscratch.core.layers import Frame, Layer
 
 
@@ -23,14 +24,37 @@ class Activation(Layer, family="activation"):
     parameters is never asked for a gradient.
     """
 
-    reads: ClassVar[str] = "y"
-    in_place: ClassVar[bool] = True
+
+class Elementwise(Activation):
+    """An activation of two pure functions: ``f(x)`` and its derivative ``slope(x, y)``.
+
+    The simplest form: always right, and slower than a layer that works in the given buffers.
+
+    >>> class Sine(Elementwise):
+    ...     def f(self, x):
+    ...         return np.sin(x)
+    ...
+    ...     def slope(self, x, y):
+    ...         return np.cos(x)
+    """
+
+    def f(self, x: Array) -> Array:
+        """Return y for x, entry by entry, as a new array."""
+        raise NotImplementedError
+
+    def slope(self, x: Array, y: Array) -> Array:
+        """Return dy/dx, entry by entry."""
+        raise NotImplementedError
+
+    def forward(self, p: SimpleNamespace, f: Frame) -> None:
+        np.copyto(f.y, self.f(f.x), casting="same_kind")
+
+    def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
+        np.multiply(f.dy, self.slope(f.x, f.y), out=f.dx, casting="same_kind")
 
 
-class Identity(Activation, name="identity"):
+class Identity(Activation, name="identity", backward_reads="", in_place=True):
     """y = x;  dx = dy."""
-
-    reads: ClassVar[str] = ""
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         if f.y is not f.x:
@@ -41,10 +65,8 @@ class Identity(Activation, name="identity"):
             np.copyto(f.dx, f.dy)
 
 
-class Sigmoid(Activation, name="logistic"):
+class Sigmoid(Activation, name="logistic", backward_reads="y", in_place=True, scratch=1):
     """y = 1 / (1 + exp(-x));  dx = (y - y²) dy."""
-
-    n_scratch: ClassVar[int] = 1
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         logistic(f.x, out=f.y)
@@ -56,10 +78,8 @@ class Sigmoid(Activation, name="logistic"):
         np.multiply(f.dy, slope, out=f.dx)
 
 
-class Tanh(Activation, name="tanh"):
+class Tanh(Activation, name="tanh", backward_reads="y", in_place=True, scratch=1):
     """y = tanh x;  dx = dy - y² dy."""
-
-    n_scratch: ClassVar[int] = 1
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         np.tanh(f.x, out=f.y)
@@ -72,10 +92,8 @@ class Tanh(Activation, name="tanh"):
         np.subtract(f.dy, slope, out=f.dx)
 
 
-class ReLU(Activation, name="relu"):
+class ReLU(Activation, name="relu", backward_reads="y", in_place=True, scratch=1):
     """y = max(x, 0);  dx = dy where y > 0, else 0."""
-
-    n_scratch: ClassVar[int] = 1
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         # Against a number NumPy takes the maximum entry by entry, forty times as slowly.
@@ -87,10 +105,8 @@ class ReLU(Activation, name="relu"):
         np.multiply(f.dy, slope, out=f.dx)
 
 
-class Softmax(Activation, name="softmax"):
+class Softmax(Activation, name="softmax", backward_reads="y", in_place=True, scratch=1):
     """y = exp(x - max x) / Σ exp(x - max x) in each row;  dx = y (dy - Σ y dy)."""
-
-    n_scratch: ClassVar[int] = 1
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         softmax(f.x, out=f.y, column=f.column)
@@ -103,17 +119,14 @@ class Softmax(Activation, name="softmax"):
         np.multiply(product, f.y, out=f.dx)
 
 
-class LeakyReLU(Activation, name="leaky_relu"):
+class LeakyReLU(Activation, name="leaky_relu", backward_reads="y", in_place=True, scratch=1):
     """y = max(x, slope x);  dx = dy where y > 0, else slope dy (Maas et al., 2013)."""
 
     slope: float = 0.01
 
-    n_scratch: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        # Elsewhere max(x, slope x) bends the other way, or the sign of y does not tell that of x.
-        if not 0 <= self.slope <= 1:
-            raise ValueError(f"The slope of leaky_relu must be in [0, 1], got {self.slope}.")
+    def check_init(self) -> None:
+        # Elsewhere max(x, slope x) bends the other way, or y has not the sign of x.
+        self.check_range("slope", 0, 1)
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         (small,) = f.scratch
@@ -128,17 +141,14 @@ class LeakyReLU(Activation, name="leaky_relu"):
         np.multiply(f.dy, slope, out=f.dx)
 
 
-class ELU(Activation, name="elu"):
+class ELU(Activation, name="elu", backward_reads="y", in_place=True, scratch=2):
     """y = x where x > 0, else alpha (exp(x) - 1);  dx = dy, else (y + alpha) dy (Clevert, 2016)."""
 
     alpha: float = 1.0
 
-    n_scratch: ClassVar[int] = 2
-
-    def __post_init__(self) -> None:
-        # Below 0 the sign of y does not tell that of x.
-        if not self.alpha >= 0:
-            raise ValueError(f"alpha of elu must be at least 0, got {self.alpha}.")
+    def check_init(self) -> None:
+        # Below 0, y has not the sign of x.
+        self.check_range("alpha", 0)
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         curve = f.scratch[0]
@@ -159,22 +169,17 @@ class ELU(Activation, name="elu"):
         np.multiply(f.dy, slope, out=f.dx)
 
 
-class GELU(Activation, name="gelu"):
+class GELU(Activation, name="gelu", backward_reads="x", scratch=2, cached=1):
     """y = x (1 + tanh u) / 2, u = √(2/π) (x + 0.044715 x³) (Hendrycks & Gimpel, 2016, section 2).
 
     dx = (1 + t) (1 + x u' (1 - t)) / 2 dy, with t = tanh u and u' = √(2/π) (1 + 0.134145 x²).
     """
 
-    reads: ClassVar[str] = "x"
-    in_place: ClassVar[bool] = False
-    n_scratch: ClassVar[int] = 2
-    n_kept: ClassVar[int] = 1
-
     _scale: ClassVar[float] = (2 / math.pi) ** 0.5
     _cubic: ClassVar[float] = 0.044715
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
-        (t,) = f.kept
+        (t,) = f.cached
         np.multiply(f.x, f.x, out=t)
         t *= self._scale * self._cubic
         t += self._scale
@@ -185,7 +190,7 @@ class GELU(Activation, name="gelu"):
         f.y *= f.x
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
-        (t,), (slope, factor) = f.kept, f.scratch
+        (t,), (slope, factor) = f.cached, f.scratch
         np.multiply(f.x, f.x, out=slope)
         slope *= 3 * self._scale * self._cubic
         slope += self._scale
@@ -199,21 +204,16 @@ class GELU(Activation, name="gelu"):
         np.multiply(f.dy, slope, out=f.dx)
 
 
-class SiLU(Activation, name="silu"):
+class SiLU(Activation, name="silu", backward_reads="x", scratch=1, cached=1):
     """y = x s, s = 1 / (1 + exp(-x));  dx = s (1 + x (1 - s)) dy (Elfwing et al., 2018)."""
 
-    reads: ClassVar[str] = "x"
-    in_place: ClassVar[bool] = False
-    n_scratch: ClassVar[int] = 1
-    n_kept: ClassVar[int] = 1
-
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
-        (s,) = f.kept
+        (s,) = f.cached
         logistic(f.x, out=s)
         np.multiply(f.x, s, out=f.y)
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
-        (s,), (slope,) = f.kept, f.scratch
+        (s,), (slope,) = f.cached, f.scratch
         np.subtract(1, s, out=slope)
         slope *= f.x
         slope += 1
@@ -221,10 +221,8 @@ class SiLU(Activation, name="silu"):
         np.multiply(f.dy, slope, out=f.dx)
 
 
-class Softplus(Activation, name="softplus"):
+class Softplus(Activation, name="softplus", backward_reads="y", in_place=True, scratch=1):
     """y = log(1 + exp(x));  dx = (1 - exp(-y)) dy, which is dy / (1 + exp(-x)) (Dugas, 2001)."""
-
-    n_scratch: ClassVar[int] = 1
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         softplus(f.x, out=f.y, scratch=f.scratch[0])

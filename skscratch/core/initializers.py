@@ -61,6 +61,10 @@ class _Scaled(Initializer):
     """Zero mean and standard deviation ``gain * sqrt(variance(n_in, n_out))``."""
 
     gain: float = 1.0
+
+    def check_init(self) -> None:
+        self.check_range("gain", 0)
+
     uniform: ClassVar[bool] = True
 
     @staticmethod

@@ -1,18 +1,20 @@
 """Layers: frozen recipes of two functions, without any array of their own.
 
-A layer sees three things. ``p`` holds its parameters by name (``p.W``, ``p.b``), ``g`` their
+A layer gets three things. ``p`` holds its parameters by name (``p.W``, ``p.b``), ``g`` their
 gradients, and the frame ``f`` the rows it works on: ``x`` in, ``y`` out, ``dy`` in, ``dx`` out.
-All of them belong to somebody else (the network, the workspace), so one layer can serve many
-networks and many threads.
+All of them belong to the network or the workspace, so one layer can serve many networks and many
+threads.
 
-What a layer says of itself lets the workspace share buffers without ever destroying what somebody
-still reads: `reads` names what its backward reads, `in_place` allows ``y`` to be ``x``'s memory.
+A layer declares by class keywords what its backward reads and whether it may work in place. The
+workspace shares buffers where the declarations allow it. A layer that declares nothing is right,
+only slower; `check_layer` finds declarations that are false.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -22,14 +24,14 @@ from skscratch.core.functions import Array
 from skscratch.core.initializers import GlorotUniform, Initializer, Ones, Zeros
 from skscratch.core.named import Named
 
-NEEDS_RNG = "a workspace for training needs a random generator"
+NEEDS_RNG = "This layer draws random numbers: create the workspace with rng=..."
 # Means of activities are kept this far from 0 and 1, where the divergence is infinite.
 MEAN_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
 class Param:
-    """What a layer wants to own: the network gives it memory, the initializer its first values."""
+    """A parameter of a layer: the network gives it memory, the initializer its first values."""
 
     name: str
     shape: tuple[int, ...]
@@ -53,7 +55,7 @@ class Frame:
     ones: Array
     zeros: Array
     scratch: tuple[Array, ...]
-    kept: tuple[Array, ...]
+    cached: tuple[Array, ...]
     train: bool
     rng: np.random.Generator | None
     scale: Array | float = 1.0
@@ -62,16 +64,70 @@ class Frame:
 class Layer(Named, family="layer"):
     """One step of a network.
 
-    `n_scratch` arrays of the output's shape may be overwritten by other layers at any time;
-    `n_kept` arrays keep what forward wrote there until backward has run.
+    Declared by class keywords, ``class Mish(Layer, name="mish", backward_reads="x", scratch=1)``:
+
+    - `backward_reads`: which of ``f.x`` and ``f.y`` backward reads: "", "x", "y" or "xy" (default).
+      What it does not read may be overwritten before it is called.
+    - `in_place`: whether ``f.y`` may be ``f.x``'s memory, and ``f.dx`` that of ``f.dy``; then
+      nothing may be read after it was overwritten. False by default.
+    - `scratch`: number of arrays ``f.scratch`` of the output's shape. Other layers may overwrite
+      them between two calls.
+    - `cached`: number of such arrays ``f.cached`` that keep what forward wrote until backward.
+    - `only_in_training`: whether the layer passes its rows on unchanged in prediction.
+
+    A subclass inherits them, but for `backward_reads` and `in_place` if it defines forward or
+    backward anew.
     """
 
-    reads: ClassVar[str] = ""
+    backward_reads: ClassVar[str] = "xy"
     in_place: ClassVar[bool] = False
     n_scratch: ClassVar[int] = 0
-    n_kept: ClassVar[int] = 0
-    adds_penalty: ClassVar[bool] = False
+    n_cached: ClassVar[int] = 0
     only_in_training: ClassVar[bool] = False
+
+    def __init_subclass__(
+        cls,
+        *,
+        backward_reads: str | None = None,
+        in_place: bool | None = None,
+        scratch: int | None = None,
+        cached: int | None = None,
+        only_in_training: bool | None = None,
+        **keywords: Any,
+    ) -> None:
+        if backward_reads not in (None, "", "x", "y", "xy"):
+            raise TypeError(
+                f"{cls.__name__}: backward_reads must be '', 'x', 'y' or 'xy', got "
+                f"{backward_reads!r}."
+            )
+        declared = {
+            "backward_reads": backward_reads,
+            "in_place": in_place,
+            "n_scratch": scratch,
+            "n_cached": cached,
+            "only_in_training": only_in_training,
+        }
+        for name in declared:
+            if name in vars(cls):
+                raise TypeError(
+                    f"{cls.__name__}: {name!r} is declared by a class keyword: "
+                    f"class {cls.__name__}({cls.__bases__[0].__name__}, "
+                    f"{name.removeprefix('n_')}=...)."
+                )
+        # What a base declares of memory need not be true of functions that replace the base's.
+        if {"forward", "backward"} & vars(cls).keys():
+            cls.backward_reads, cls.in_place = Layer.backward_reads, Layer.in_place
+        for name, value in declared.items():
+            if value is not None:
+                setattr(cls, name, value)
+        super().__init_subclass__(**keywords)
+        if cls.name and (cls.forward is Layer.forward or cls.backward is Layer.backward):
+            raise TypeError(f"{cls.__name__}: a layer with a name defines forward and backward.")
+
+    @property
+    def adds_penalty(self) -> bool:
+        """Whether the layer adds to the loss."""
+        return type(self).penalty is not Layer.penalty
 
     def n_out(self, n_in: int) -> int:
         """Width of the output for a width of the input."""
@@ -97,19 +153,20 @@ class Layer(Named, family="layer"):
         """Return what the layer adds to the loss, each row weighted by ``f.scale``."""
         return 0.0
 
-    def settled(self, n_in: int) -> Layer | None:
-        """Return what stays of the layer where its network is trained for something else."""
+    def for_inference(self, n_in: int) -> Layer | None:
+        """Return the layer without what acts in training only; None if nothing is left."""
         return None if self.only_in_training else self
 
 
-class Dense(Layer, name="dense"):
+class Dense(Layer, name="dense", backward_reads="x"):
     """y = x W + b;  dW = xᵀ dy,  db = Σ rows of dy,  dx = dy Wᵀ."""
 
     width: int
     weights: Initializer = field(default_factory=GlorotUniform)
     bias: Initializer | None = field(default_factory=Zeros)
 
-    reads: ClassVar[str] = "x"
+    def check_init(self) -> None:
+        _check_width(self)
 
     def n_out(self, n_in: int) -> int:
         return self.width
@@ -133,7 +190,14 @@ class Dense(Layer, name="dense"):
             f.dy.dot(p.W.T, out=f.dx)
 
 
-class AppendConstant(Layer, name="append_constant"):
+def _check_width(layer: Any) -> None:
+    if not isinstance(layer.width, Integral) or isinstance(layer.width, bool) or layer.width < 1:
+        raise ValueError(
+            f"width of {layer.name!r} must be a whole number from 1 on, got {layer.width!r}."
+        )
+
+
+class AppendConstant(Layer, name="append_constant", backward_reads=""):
     """y = [x, value]: a bias that is penalised like any weight (LIBLINEAR's intercept)."""
 
     value: float = 1.0
@@ -150,10 +214,13 @@ class AppendConstant(Layer, name="append_constant"):
             f.dx[...] = f.dy[:, :-1]
 
 
-class First(Layer, name="first"):
+class TakeColumns(Layer, name="take_columns", backward_reads=""):
     """y = the first `width` columns of x."""
 
     width: int = 1
+
+    def check_init(self) -> None:
+        _check_width(self)
 
     def n_out(self, n_in: int) -> int:
         return self.width
@@ -167,7 +234,7 @@ class First(Layer, name="first"):
             f.dx[:, self.width :] = 0
 
 
-class LayerNorm(Layer, name="layer_norm"):
+class LayerNorm(Layer, name="layer_norm", backward_reads="", in_place=True, scratch=1, cached=2):
     """y = gamma x̂ + beta,  x̂ = (x - mean) / √(variance + epsilon) within each row (Ba, 2016).
 
     dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) / √(variance + epsilon),  dx̂ = gamma dy.
@@ -175,9 +242,8 @@ class LayerNorm(Layer, name="layer_norm"):
 
     epsilon: float = 1e-5
 
-    in_place: ClassVar[bool] = True
-    n_scratch: ClassVar[int] = 1
-    n_kept: ClassVar[int] = 2
+    def check_init(self) -> None:
+        self.check_range("epsilon", 0, closed="neither")
 
     def params(self, n_in: int) -> tuple[Param, ...]:
         return (
@@ -186,7 +252,7 @@ class LayerNorm(Layer, name="layer_norm"):
         )
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
-        normed, inverse = f.kept[0], f.kept[1][:, :1]
+        normed, inverse = f.cached[0], f.cached[1][:, :1]
         _row_means(f.x, out=f.column)
         np.subtract(f.x, f.column, out=normed)
         np.multiply(normed, normed, out=f.scratch[0])
@@ -199,7 +265,7 @@ class LayerNorm(Layer, name="layer_norm"):
         f.y += p.beta
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
-        normed, inverse, (product,) = f.kept[0], f.kept[1][:, :1], f.scratch
+        normed, inverse, (product,) = f.cached[0], f.cached[1][:, :1], f.scratch
         f.ones.dot(f.dy, out=g.beta)
         np.multiply(f.dy, normed, out=product)
         f.ones.dot(product, out=g.gamma)
@@ -221,14 +287,8 @@ def _row_means(x: Array, out: Array) -> None:
     out *= 1 / x.shape[1]
 
 
-class _Penalty(Layer):
-    """A layer that passes its rows on, and adds a function of them to the loss."""
-
-    reads: ClassVar[str] = "y"
-    in_place: ClassVar[bool] = True
-    n_scratch: ClassVar[int] = 1
-    adds_penalty: ClassVar[bool] = True
-    only_in_training: ClassVar[bool] = True
+class _Penalty(Layer, backward_reads="y", in_place=True, scratch=1, only_in_training=True):
+    """A layer that passes its rows on and adds a function of them to the loss."""
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         if f.y is not f.x:
@@ -247,6 +307,9 @@ class ActivityPenalty(_Penalty, name="activity_penalty"):
     """y = x, and l1 · Σ|x| is added to the loss: few units active at a time (Ng, 2011)."""
 
     l1: float = 1e-3
+
+    def check_init(self) -> None:
+        self.check_range("l1", 0)
 
     def penalty(self, f: Frame) -> float:
         (size,) = f.scratch
@@ -273,6 +336,10 @@ class KLPenalty(_Penalty, name="kl_penalty"):
     strength: float = 1e-2
     target: float = 0.05
 
+    def check_init(self) -> None:
+        self.check_range("strength", 0)
+        self.check_range("target", 0, 1, closed="neither")
+
     def penalty(self, f: Frame) -> float:
         weight, mean = self._activity(f)
         t, a = self.target, np.clip(mean, MEAN_FLOOR, 1 - MEAN_FLOOR)
@@ -295,20 +362,21 @@ class KLPenalty(_Penalty, name="kl_penalty"):
         np.multiply(f.y, f.scale, out=scaled)
         rows = len(f.y)
         weight = float(np.sum(f.scale)) if isinstance(f.scale, np.ndarray) else f.scale * rows
-        # Rows that all weigh nothing have no mean, and no say.
+        # If all weights are 0, so is the penalty.
         return weight, f.ones.dot(scaled) * (1 / weight if weight else 0.0)
 
 
-class Twins(Layer, name="twins"):
-    """In training each row gets a neighbour, x + step · N(0, 1): first all rows, then all twins.
+class PerturbedCopies(Layer, name="perturbed_copies", backward_reads="", only_in_training=True):
+    """In training, y is all rows and then a perturbed copy of each: x + step · N(0, 1).
 
-    `Contraction` further on compares them and drops the twins again. No layer between the two may
-    add a penalty of its own.
+    A `Contraction` layer further on compares both and drops the copies. No layer between the two
+    may add a penalty.
     """
 
     step: float = 1e-2
 
-    only_in_training: ClassVar[bool] = True
+    def check_init(self) -> None:
+        self.check_range("step", 0, closed="neither")
 
     def rows_out(self, rows: int) -> int:
         return 2 * rows
@@ -318,10 +386,10 @@ class Twins(Layer, name="twins"):
         np.copyto(f.y[:n], f.x)
         if f.train:
             assert f.rng is not None, NEEDS_RNG
-            twins = f.y[n:]
-            f.rng.standard_normal(out=twins, dtype=twins.dtype)
-            twins *= self.step
-            twins += f.x
+            copies = f.y[n:]
+            f.rng.standard_normal(out=copies, dtype=copies.dtype)
+            copies *= self.step
+            copies += f.x
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         if f.dx is not None:
@@ -329,21 +397,22 @@ class Twins(Layer, name="twins"):
             np.add(f.dy[:n], f.dy[n:], out=f.dx)
 
 
-class Contraction(Layer, name="contraction"):
-    """y = x without the twins, and strength · Σ ‖x - twin‖² / step² is added to the loss.
+class Contraction(
+    Layer, name="contraction", backward_reads="", scratch=1, cached=1, only_in_training=True
+):
+    """y = x without the copies; strength · Σ ‖x - copy‖² / step² is added to the loss.
 
-    Its mean over the twins is ‖J‖², the squared Frobenius norm of the Jacobian of the layers
-    between `Twins` and here, up to terms in step²: the penalty of contractive autoencoders (Rifai
-    et al., 2011), for any depth, without a second derivative.
+    Its mean over the copies is ‖J‖², the squared Frobenius norm of the Jacobian of the layers
+    between `PerturbedCopies` and here, up to terms in step²: the penalty of contractive
+    autoencoders (Rifai et al., 2011), for any depth, without a second derivative.
     """
 
     strength: float = 1e-2
     step: float = 1e-2
 
-    n_scratch: ClassVar[int] = 1
-    n_kept: ClassVar[int] = 1
-    adds_penalty: ClassVar[bool] = True
-    only_in_training: ClassVar[bool] = True
+    def check_init(self) -> None:
+        self.check_range("strength", 0)
+        self.check_range("step", 0, closed="neither")
 
     def rows_out(self, rows: int) -> int:
         return rows // 2
@@ -352,26 +421,26 @@ class Contraction(Layer, name="contraction"):
         n = len(f.y)
         np.copyto(f.y, f.x[:n])
         if f.train:
-            (slope,) = f.kept
+            (slope,) = f.cached
             np.subtract(f.x[n:], f.y, out=slope)
             slope *= 1 / self.step
 
     def penalty(self, f: Frame) -> float:
-        (slope,), (size,) = f.kept, f.scratch
+        (slope,), (size,) = f.cached, f.scratch
         np.multiply(slope, slope, out=size)
         size *= f.scale
         return self.strength * float(np.add.reduce(size, axis=None))
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         if f.dx is not None:
-            n, (slope,) = len(f.dy), f.kept
+            n, (slope,) = len(f.dy), f.cached
             slope *= f.scale
             slope *= 2 * self.strength / self.step
             np.copyto(f.dx[n:], slope)
             np.subtract(f.dy, slope, out=f.dx[:n])
 
 
-class Variational(Layer, name="variational"):
+class Variational(Layer, name="variational", backward_reads="x", scratch=1, cached=1):
     """y = mean + exp(log variance / 2) · N(0, 1), where x is [mean, log variance] side by side.
 
     beta · Σ KL(N(mean, variance) ‖ N(0, 1)) is added to the loss (Kingma & Welling, 2014; Higgins
@@ -380,10 +449,8 @@ class Variational(Layer, name="variational"):
 
     beta: float = 1.0
 
-    reads: ClassVar[str] = "x"
-    n_scratch: ClassVar[int] = 1
-    n_kept: ClassVar[int] = 1
-    adds_penalty: ClassVar[bool] = True
+    def check_init(self) -> None:
+        self.check_range("beta", 0)
 
     def n_out(self, n_in: int) -> int:
         if n_in % 2:
@@ -396,7 +463,7 @@ class Variational(Layer, name="variational"):
             np.copyto(f.y, mean)
             return
         assert f.rng is not None, NEEDS_RNG
-        (noise,), (deviation,) = f.kept, f.scratch
+        (noise,), (deviation,) = f.cached, f.scratch
         f.rng.standard_normal(out=noise, dtype=noise.dtype)
         np.multiply(log_variance, 0.5, out=deviation)
         np.exp(deviation, out=deviation)
@@ -420,7 +487,7 @@ class Variational(Layer, name="variational"):
             return
         mean, log_variance = self._halves(f.x)
         d_mean, d_log_variance = self._halves(f.dx)
-        (noise,), (slope,) = f.kept, f.scratch
+        (noise,), (slope,) = f.cached, f.scratch
         np.exp(log_variance, out=slope)
         slope -= 1
         slope *= f.scale
@@ -432,27 +499,24 @@ class Variational(Layer, name="variational"):
         slope *= self.beta
         np.add(f.dy, slope, out=d_mean)
 
-    def settled(self, n_in: int) -> Layer:
-        return First(n_in // 2)
+    def for_inference(self, n_in: int) -> Layer:
+        return TakeColumns(n_in // 2)
 
     def _halves(self, x: Array) -> tuple[Array, Array]:
         width = x.shape[1] // 2
         return x[:, :width], x[:, width:]
 
 
-class _Noise(Layer):
+class _Noise(Layer, backward_reads="", in_place=True, only_in_training=True):
     """A layer that changes what passes in training and nothing in prediction."""
-
-    in_place: ClassVar[bool] = True
-    only_in_training: ClassVar[bool] = True
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         if f.train:
-            self.disturb(f)
+            self.add_noise(f)
         elif f.y is not f.x:
             np.copyto(f.y, f.x)
 
-    def disturb(self, f: Frame) -> None:
+    def add_noise(self, f: Frame) -> None:
         raise NotImplementedError
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
@@ -466,49 +530,52 @@ def _random(f: Frame, out: Array) -> Array:
     return out
 
 
-class Dropout(_Noise, name="dropout"):
+class Dropout(_Noise, name="dropout", backward_reads="", in_place=True, cached=1):
     """y = x · mask / (1 - rate), each entry dropped with probability `rate` (Srivastava, 2014)."""
 
     rate: float = 0.5
 
-    n_kept: ClassVar[int] = 1
+    def check_init(self) -> None:
+        self.check_range("rate", 0, 1, closed="left")
 
-    def disturb(self, f: Frame) -> None:
-        (mask,) = f.kept
+    def add_noise(self, f: Frame) -> None:
+        (mask,) = f.cached
         np.greater_equal(_random(f, mask), self.rate, out=mask)
         mask *= 1 / (1 - self.rate)
         np.multiply(f.x, mask, out=f.y)
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         if f.dx is not None:
-            np.multiply(f.dy, f.kept[0], out=f.dx)
+            np.multiply(f.dy, f.cached[0], out=f.dx)
 
 
-class MaskingNoise(_Noise, name="masking"):
+class MaskingNoise(_Noise, name="masking", backward_reads="", in_place=True, cached=1):
     """y = x with a share `level` of the entries set to 0 (Vincent et al., 2010, section 3.3)."""
 
     level: float = 0.25
 
-    n_kept: ClassVar[int] = 1
+    def check_init(self) -> None:
+        self.check_range("level", 0, 1)
 
-    def disturb(self, f: Frame) -> None:
-        (mask,) = f.kept
+    def add_noise(self, f: Frame) -> None:
+        (mask,) = f.cached
         np.greater_equal(_random(f, mask), self.level, out=mask)
         np.multiply(f.x, mask, out=f.y)
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         if f.dx is not None:
-            np.multiply(f.dy, f.kept[0], out=f.dx)
+            np.multiply(f.dy, f.cached[0], out=f.dx)
 
 
-class GaussianNoise(_Noise, name="gaussian"):
+class GaussianNoise(_Noise, name="gaussian", scratch=1):
     """y = x + level · N(0, 1) (Vincent et al., 2010, section 3.3)."""
 
     level: float = 0.3
 
-    n_scratch: ClassVar[int] = 1
+    def check_init(self) -> None:
+        self.check_range("level", 0)
 
-    def disturb(self, f: Frame) -> None:
+    def add_noise(self, f: Frame) -> None:
         (noise,) = f.scratch
         assert f.rng is not None, NEEDS_RNG
         f.rng.standard_normal(out=noise, dtype=noise.dtype)
@@ -516,18 +583,20 @@ class GaussianNoise(_Noise, name="gaussian"):
         np.add(f.x, noise, out=f.y)
 
 
-class SaltAndPepperNoise(_Noise, name="salt_and_pepper"):
+class SaltAndPepperNoise(
+    _Noise, name="salt_and_pepper", backward_reads="", in_place=True, scratch=1, cached=1
+):
     """y = x with a share `level` of the entries set to `low` or `high`, by a fair coin."""
 
     level: float = 0.1
     low: float = 0.0
     high: float = 1.0
 
-    n_scratch: ClassVar[int] = 1
-    n_kept: ClassVar[int] = 1
+    def check_init(self) -> None:
+        self.check_range("level", 0, 1)
 
-    def disturb(self, f: Frame) -> None:
-        (mask,), (extreme,) = f.kept, f.scratch
+    def add_noise(self, f: Frame) -> None:
+        (mask,), (extreme,) = f.cached, f.scratch
         # One draw decides both: below level/2 pepper, below level salt, else untouched.
         draw = _random(f, mask)
         np.greater_equal(draw, self.level / 2, out=extreme)
@@ -542,10 +611,10 @@ class SaltAndPepperNoise(_Noise, name="salt_and_pepper"):
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         if f.dx is not None:
-            np.multiply(f.dy, f.kept[0], out=f.dx)
+            np.multiply(f.dy, f.cached[0], out=f.dx)
 
 
-class Corruption(_Noise, name="corruption"):
+class Corruption(_Noise, name="corruption", backward_reads="", in_place=True):
     """y = function(x, rng), for noise that only the user's domain knows, such as warped images.
 
     The function gets a block of rows and a generator, and returns as many rows of the same width.
@@ -556,7 +625,7 @@ class Corruption(_Noise, name="corruption"):
 
     function: Callable[[Array, np.random.Generator], Array] | None = None
 
-    def disturb(self, f: Frame) -> None:
+    def add_noise(self, f: Frame) -> None:
         if self.function is None:
             raise ValueError("The function of a corruption layer is not saved with a network.")
         assert f.rng is not None, NEEDS_RNG

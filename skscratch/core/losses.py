@@ -9,8 +9,10 @@ Every loss is a sum over a row's outputs. The `Objective` divides by the sum of 
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -169,6 +171,9 @@ class Huber(Loss, name="huber"):
 
     delta: float = 1.0
 
+    def check_init(self) -> None:
+        self.check_range("delta", 0, closed="neither")
+
     def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
         # With c = d clipped to ±delta, both branches are c (d - c/2), and the derivative is c.
         np.subtract(raw, target, out=b.value)
@@ -191,6 +196,14 @@ class Pinball(Loss, name="pinball"):
     """
 
     quantiles: tuple[float, ...] = (0.5,)
+
+    def check_init(self) -> None:
+        q = self.quantiles
+        numbers = isinstance(q, tuple) and q and all(isinstance(x, Real) for x in q)
+        if not numbers or any(b <= a for a, b in itertools.pairwise((0, *q, 1))):
+            raise ValueError(
+                f"quantiles of 'pinball' must be a tuple of rising numbers in (0, 1), got {q!r}."
+            )
 
     def predict(self, raw: Array) -> Array:
         p = raw.copy()

@@ -1,9 +1,9 @@
 """Families whose members are found by name.
 
-A user writes ``activation="silu"``; a reader writes ``SiLU()``. Both mean the same recipe, and
-nobody keeps a table of strings: a class enrolls itself by naming itself,
-``class SiLU(Activation, name="silu")``. The tests are parametrized over these families, so a new
-member is tested from the moment it exists.
+A user writes ``activation="silu"``; a reader writes ``SiLU()``. Both mean the same recipe. Classes
+register themselves by their name, ``class SiLU(Activation, name="silu")``; there is no central
+table. The tests are parametrized over these families, so a new member is tested from the moment it
+exists.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
+from numbers import Real
 from typing import Any, ClassVar, Self, dataclass_transform
 
 _FAMILIES: dict[str, type[Named]] = {}
@@ -20,24 +22,57 @@ _FAMILIES: dict[str, type[Named]] = {}
 class Named:
     """A frozen recipe that belongs to a family and can be found there by its name.
 
-    Every subclass becomes a frozen dataclass by being one: it compares, hashes, prints and pickles
-    by the values of its fields.
+    Every subclass becomes a frozen dataclass: it compares, hashes, prints and pickles by the values
+    of its fields, which are plain data, tuples or other recipes.
     """
 
     family: ClassVar[str] = ""
     name: ClassVar[str] = ""
     _members: ClassVar[dict[str, type[Any]]] = {}
 
-    def __init_subclass__(cls, *, family: str = "", name: str = "", **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
+    def __init_subclass__(cls, *, family: str = "", name: str = "", **unknown: Any) -> None:
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__}: unknown class keyword {', '.join(map(repr, unknown))}."
+            )
         dataclasses.dataclass(frozen=True)(cls)
+        _check_fields(cls)
         if family:
             cls.family, cls._members = family, {}
             _FAMILIES[family] = cls
         if name:
             cls.name = name
             for family_base in cls._families():
-                _enroll(family_base, cls)
+                _register(family_base, cls)
+
+    def __post_init__(self) -> None:
+        self.check_init()
+
+    def check_init(self) -> None:
+        """Raise a ValueError if a field has a value that makes no sense."""
+
+    def check_range(
+        self, field: str, low: float, high: float = math.inf, *, closed: str = "both"
+    ) -> None:
+        """Raise a ValueError unless a field is a number from `low` to `high`.
+
+        `closed` tells which ends belong to the range: "both", "left", "right" or "neither".
+        """
+        value = getattr(self, field)
+        left, right = closed in ("both", "left"), closed in ("both", "right")
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        if (
+            real
+            and (low <= value if left else low < value)
+            and (value <= high if right and high < math.inf else value < high)
+        ):
+            return
+        if high == math.inf:
+            accepted = f"at least {low:g}" if left else f"above {low:g}"
+        else:
+            accepted = f"in {'[' if left else '('}{low:g}, {high:g}{']' if right else ')'}"
+        kind = "a finite number " if not real else ""
+        raise ValueError(f"{field} of {self.name!r} must be {kind}{accepted}, got {value!r}.")
 
     @classmethod
     def members(cls) -> dict[str, type[Self]]:
@@ -84,14 +119,16 @@ class Named:
         """Build a recipe from what `to_dict` returned; anything else raises a ValueError."""
         try:
             fields = {
-                # JSON knows no tuples, and a frozen recipe no lists.
+                # JSON turns tuples into lists; turn them back.
                 k: Named.from_dict(v) if isinstance(v, dict) else _frozen(v)
                 for k, v in data.items()
                 if k not in ("family", "name")
             }
             return _FAMILIES[data["family"]].named(data["name"], **fields)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"This is no recipe: {json.dumps(data, default=repr)}.") from error
+            raise ValueError(
+                f"Not a valid description: {json.dumps(data, default=repr)}."
+            ) from error
 
     @classmethod
     def _families(cls) -> list[type[Named]]:
@@ -108,7 +145,29 @@ def _full_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _enroll(family_base: type[Named], cls: type[Named]) -> None:
+def _check_fields(cls: type) -> None:
+    """Raise a TypeError where a default could not be hashed, or written as JSON and read back."""
+    for field in dataclasses.fields(cls):
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        elif field.default is not dataclasses.MISSING:
+            default = field.default
+        else:
+            continue
+        if not _is_plain(default):
+            raise TypeError(
+                f"{cls.__name__}: the default of {field.name!r} must be None, a number, a text, a "
+                f"recipe, or a tuple of these, got {default!r}."
+            )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | Named)
+
+
+def _register(family_base: type[Named], cls: type[Named]) -> None:
     members = family_base._members
     taken = members.get(cls.name)
     # A module that is run again makes the same class a second time.

@@ -425,8 +425,9 @@ class Workspace:
                         self.buffer(("scratch", k, width, n_most), n, width, n_most)
                         for k in range(layer.n_scratch)
                     ),
-                    kept=tuple(
-                        self.buffer(("kept", i, k), n, width, n_most) for k in range(layer.n_kept)
+                    cached=tuple(
+                        self.buffer(("cached", i, k), n, width, n_most)
+                        for k in range(layer.n_cached)
                     ),
                     train=self.train,
                     rng=self.rng,
@@ -445,7 +446,8 @@ class Workspace:
         layer, before = self.stack.layers[i], self.stack.layers[i - 1]
         if i == 0 or not layer.in_place:
             return False
-        return not self.train or ("x" not in layer.reads and "y" not in before.reads)
+        read_later = "x" in layer.backward_reads or "y" in before.backward_reads
+        return not (self.train and read_later)
 
     def _lay_out_gradients(
         self, frames: list[Frame], heights: Sequence[int], most: Sequence[int]

@@ -96,6 +96,9 @@ class SGD(Optimizer, name="sgd"):
 
     n_slots: ClassVar[int] = 1
 
+    def check_init(self) -> None:
+        self.check_range("momentum", 0, 1)
+
     def slots_used(self) -> int:
         return self.n_slots if self.momentum else 0
 
@@ -125,6 +128,10 @@ class RMSprop(Optimizer, name="rmsprop"):
     epsilon: float = 1e-7
 
     n_slots: ClassVar[int] = 1
+
+    def check_init(self) -> None:
+        self.check_range("rho", 0, 1, closed="left")
+        self.check_range("epsilon", 0)
 
     def update(
         self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
@@ -156,6 +163,11 @@ class Adam(Optimizer, name="adam"):
 
     n_slots: ClassVar[int] = 2
 
+    def check_init(self) -> None:
+        self.check_range("beta_1", 0, 1, closed="left")
+        self.check_range("beta_2", 0, 1, closed="left")
+        self.check_range("epsilon", 0)
+
     def update(
         self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
     ) -> None:
@@ -179,6 +191,10 @@ class AdamW(Adam, name="adamw"):
     """Adam, and w ← w - lr · decay · w for every parameter (Loshchilov & Hutter, 2019)."""
 
     weight_decay: float = 0.004
+
+    def check_init(self) -> None:
+        super().check_init()
+        self.check_range("weight_decay", 0)
 
     def update(
         self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int

@@ -24,6 +24,9 @@ class Schedule(Named, family="schedule"):
 
     initial: float = 1e-3
 
+    def check_init(self) -> None:
+        self.check_range("initial", 0)
+
     def rate(self, clock: Clock) -> float:
         """Return the learning rate at that time."""
         raise NotImplementedError
@@ -49,6 +52,11 @@ class InverseScaling(Schedule, name="invscaling"):
     power: float = 0.5
     unit: float = 1.0
 
+    def check_init(self) -> None:
+        super().check_init()
+        self.check_range("power", 0)
+        self.check_range("unit", 0, closed="neither")
+
     def rate(self, clock: Clock) -> float:
         seen = clock.samples if clock.epoch else 0
         return float(self.initial / (1 + seen / self.unit) ** self.power)
@@ -59,6 +67,11 @@ class Adaptive(Schedule, name="adaptive"):
 
     factor: float = 5.0
     least: float = 1e-6
+
+    def check_init(self) -> None:
+        super().check_init()
+        self.check_range("factor", 1, closed="neither")
+        self.check_range("least", 0)
 
     def rate(self, clock: Clock) -> float:
         return self.initial / self.factor**clock.plateaus
@@ -79,6 +92,10 @@ class OneCycle(Schedule, name="one_cycle"):
     """A straight rise to initial, then half a cosine down to 0 (after Smith & Topin, 2018)."""
 
     warm_up: float = 0.1
+
+    def check_init(self) -> None:
+        super().check_init()
+        self.check_range("warm_up", 0, 1)
 
     def rate(self, clock: Clock) -> float:
         rise = max(1.0, self.warm_up * clock.n_steps)

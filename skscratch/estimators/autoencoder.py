@@ -21,7 +21,7 @@ from skscratch.core.layers import (
     Dropout,
     KLPenalty,
     Layer,
-    Twins,
+    PerturbedCopies,
     Variational,
 )
 from skscratch.core.losses import BinaryLogLoss, Loss
@@ -59,7 +59,7 @@ from skscratch.estimators._sklearn import (
 FEWEST_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 3000, 20, 250
 LOSSES = {"squared_error", "binary_log_loss", "absolute_error", "huber"}
 # How far a row's neighbour is, by which a contractive penalty measures the encoder's slope.
-TWIN_STEP = 1e-2
+PERTURBATION = 1e-2
 # Columns whose mean square is more than this times the typical one dominate the error.
 SCALES_APART = 1e4
 # Columns further from 0 than the root of this times their standard deviation hardly vary.
@@ -453,10 +453,10 @@ default='one_cycle'
         contraction, beta = self.contraction / n_in, self.beta / n_in
         encoder = [
             *self._noise_layers(),
-            *([Twins(TWIN_STEP)] if contraction else []),
+            *([PerturbedCopies(PERTURBATION)] if contraction else []),
             *self._hidden_layers(encoder_sizes),
             *self._dense(self.n_components * (2 if beta else 1), self.latent_activation),
-            *([Contraction(contraction, TWIN_STEP)] if contraction else []),
+            *([Contraction(contraction, PERTURBATION)] if contraction else []),
             *([Variational(beta)] if beta else []),
             *self._sparsity_layers(self.sparsity / n_in),
         ]

@@ -220,8 +220,9 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
         if self.pretrained is None:
             return []
         given = self.pretrained
-        settled = [layer.settled(n) for layer, n in zip(given.layers, given.widths, strict=False)]
-        pairs = zip(settled, given.views, strict=True)
+        layers = zip(given.layers, given.widths, strict=False)
+        kept = [layer.for_inference(n_in) for layer, n_in in layers]
+        pairs = zip(kept, given.views, strict=True)
         return [(layer, view) for layer, view in pairs if layer is not None]
 
     def _scoring(self) -> Any:

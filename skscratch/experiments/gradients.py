@@ -20,17 +20,17 @@ from skscratch.core import (
     Corruption,
     Dense,
     FanInUniform,
-    First,
     Layer,
     Loss,
     Network,
     Objective,
+    PerturbedCopies,
     ReLU,
     Sigmoid,
     SiLU,
     SquaredError,
+    TakeColumns,
     Tanh,
-    Twins,
     Variational,
     gradient_check,
 )
@@ -56,10 +56,10 @@ def _disturbed(x: Array, rng: np.random.Generator) -> Array:
 # Layers that are right in certain places only, and a place for each. The function of a corruption
 # has no derivative: it stands before all parameters, where none is asked for.
 PLACED: dict[str, tuple[Layer, ...]] = {
-    "contraction": (_dense(WIDTH), Twins(), SiLU(), Contraction()),
+    "contraction": (_dense(WIDTH), PerturbedCopies(), SiLU(), Contraction()),
     "corruption": (Corruption(_disturbed), _dense(WIDTH), SiLU()),
-    "first": (_dense(WIDTH), SiLU(), First(2)),
-    "twins": (Twins(), _dense(WIDTH), SiLU(), Contraction()),
+    "take_columns": (_dense(WIDTH), SiLU(), TakeColumns(2)),
+    "perturbed_copies": (PerturbedCopies(), _dense(WIDTH), SiLU(), Contraction()),
     "variational": (_dense(WIDTH), SiLU(), Variational(), SiLU()),
 }
 

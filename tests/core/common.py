@@ -8,13 +8,13 @@ from skscratch.core import (
     Corruption,
     Dense,
     FanInUniform,
-    First,
     Layer,
     Loss,
     Network,
     Objective,
+    PerturbedCopies,
+    TakeColumns,
     Tanh,
-    Twins,
     Variational,
 )
 
@@ -61,10 +61,10 @@ def objective(net, loss="squared_error", **options):
 PLACED = {
     "dense": [dense(N_OUT)],
     "append_constant": [AppendConstant(2.0)],
-    "first": [First(2)],
+    "take_columns": [TakeColumns(2)],
     "variational": [dense(4), Variational()],
-    "twins": [Twins(), dense(4), Tanh(), Contraction()],
-    "contraction": [dense(4), Twins(), Tanh(), dense(3), Contraction(0.5)],
+    "perturbed_copies": [PerturbedCopies(), dense(4), Tanh(), Contraction()],
+    "contraction": [dense(4), PerturbedCopies(), Tanh(), dense(3), Contraction(0.5)],
 }
 AT_THE_START = {"corruption": [Corruption(lambda x, rng: x * rng.uniform(0.5, 1.5, x.shape))]}
 # Every other one stands anywhere, and keeps the width of what it gets.

@@ -88,10 +88,10 @@ def test_hyperparameter_counts(name):
 
 @pytest.mark.parametrize("slope", [-0.1, 1.1, np.nan])
 def test_slopes_that_bend_the_wrong_way(slope):
-    with pytest.raises(ValueError, match=r"slope of leaky_relu must be in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"slope of 'leaky_relu' must be in \[0, 1\]"):
         LeakyReLU(slope)
 
 
 def test_an_elu_that_is_not_monotone():
-    with pytest.raises(ValueError, match="alpha of elu must be at least 0"):
+    with pytest.raises(ValueError, match="alpha of 'elu' must be at least 0"):
         ELU(-0.5)

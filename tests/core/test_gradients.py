@@ -14,10 +14,10 @@ from skscratch.core import (
     Layer,
     Loss,
     Objective,
+    PerturbedCopies,
     Sigmoid,
     SquaredError,
     Tanh,
-    Twins,
     gradient_check,
 )
 from tests.core.common import (
@@ -78,7 +78,7 @@ def test_a_function_without_a_derivative_is_refused_further_on():
 @WEIGHTS
 @pytest.mark.parametrize("name", [n for n in KEEPS_WIDTH if not Layer.named(n).adds_penalty])
 def test_layers_among_twins(name, weight):
-    among = [Twins(0.1), dense(4), Layer.named(name), Contraction(0.3, 0.1)]
+    among = [PerturbedCopies(0.1), dense(4), Layer.named(name), Contraction(0.3, 0.1)]
     assert error(network(*among, dense(N_OUT)), weight=weight) < TOLERANCE
 
 

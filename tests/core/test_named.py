@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 import skscratch.core
-from skscratch.core import Activation, Initializer, Layer, Loss, Optimizer, Schedule
+from skscratch.core import Activation, Elementwise, Initializer, Layer, Loss, Optimizer, Schedule
 from skscratch.core.named import Named
 
 FAMILIES = [Activation, Initializer, Loss, Optimizer, Schedule]
@@ -54,21 +54,21 @@ def test_an_unknown_name_lists_the_known_and_guesses():
 def test_what_is_no_recipe_is_refused():
     with pytest.raises(TypeError, match="name of an activation or an instance of Activation"):
         Activation.resolve(3)
-    with pytest.raises(ValueError, match="This is no recipe"):
+    with pytest.raises(ValueError, match="Not a valid description"):
         Named.from_dict({"family": "layer"})
-    with pytest.raises(ValueError, match="This is no recipe"):
+    with pytest.raises(ValueError, match="Not a valid description"):
         Named.from_dict({"family": "layer", "name": "dense", "colour": "red"})
 
 
 def test_a_name_is_given_once():
     with pytest.raises(ValueError, match="The activation name 'relu' is taken by"):
 
-        class Impostor(Activation, name="relu"):
+        class Impostor(Elementwise, name="relu"):
             pass
 
     with pytest.raises(ValueError, match="'relu' is taken by skscratch.core.activations.ReLU"):
 
-        class ReLU(Activation, name="relu"):
+        class ReLU(Elementwise, name="relu"):
             __qualname__ = "ReLU"
 
     assert Activation.members()["relu"] is skscratch.core.ReLU
@@ -77,7 +77,7 @@ def test_a_name_is_given_once():
 def test_a_class_may_be_made_again_where_it_was():
     # As by importlib.reload, or by a cell of a notebook that is run again.
     def make():
-        class Again(Activation, name="again"):
+        class Again(Elementwise, name="again"):
             pass
 
         return Again

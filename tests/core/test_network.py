@@ -18,9 +18,9 @@ from skscratch.core import (
     KLPenalty,
     Layer,
     Network,
+    PerturbedCopies,
     Sigmoid,
     Tanh,
-    Twins,
     Variational,
 )
 from skscratch.core.network import PREDICT_ROWS
@@ -68,7 +68,7 @@ def test_weight_matrices_are_penalised_and_nothing_else(name):
 def test_settled_layers_predict_as_all_of_them(name):
     layers = (PLACED | AT_THE_START).get(name) or [Layer.named(name)]
     net = network(*layers, dense(3))
-    settled = [layer.settled(n) for layer, n in zip(net.layers, net.widths, strict=False)]
+    settled = [layer.for_inference(n) for layer, n in zip(net.layers, net.widths, strict=False)]
     kept = network(*(layer for layer in settled if layer is not None))
     kept.params[:] = net.params
     np.testing.assert_array_equal(kept(rows()), net(rows()))
@@ -150,7 +150,7 @@ def test_a_variational_layer_predicts_the_mean_and_draws_around_it():
 def test_the_contraction_is_the_squared_norm_of_the_jacobian():
     # For a linear layer the Jacobian is its weight matrix, whatever the rows are.
     n = 20_000
-    net = network(Twins(), Dense(3), Contraction(strength=0.5))
+    net = network(PerturbedCopies(), Dense(3), Contraction(strength=0.5))
     X = rows(n)
     ws = net.workspace(n, train=True, rng=np.random.default_rng(0))
     assert len(net.forward(X, ws)) == n

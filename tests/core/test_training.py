@@ -23,12 +23,12 @@ from skscratch.core import (
     Objective,
     Optimizer,
     Patience,
+    PerturbedCopies,
     ReLU,
     Schedule,
     Sigmoid,
     SquaredError,
     Tanh,
-    Twins,
     Variational,
     train,
     training,
@@ -186,7 +186,7 @@ def test_a_batch_without_weight_changes_nothing():
 
 PLAIN = [GaussianNoise(), dense(256), ReLU(), Dropout(0.1), dense(64), Sigmoid()]
 REGULARISED = [
-    *[Twins(), dense(256), ReLU(), dense(256), Contraction(), Variational(), Sigmoid()],
+    *[PerturbedCopies(), dense(256), ReLU(), dense(256), Contraction(), Variational(), Sigmoid()],
     *[KLPenalty(), ActivityPenalty(), dense(64)],
 ]
 
