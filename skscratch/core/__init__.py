@@ -17,6 +17,7 @@ from skscratch.core.activations import (
     Softplus,
     Tanh,
 )
+from skscratch.core.checks import check_layer, check_loss, check_optimizer
 from skscratch.core.gradcheck import gradient_check
 from skscratch.core.initializers import (
     FanInUniform,
@@ -147,6 +148,9 @@ __all__ = [
     "Variational",
     "Workspace",
     "Zeros",
+    "check_layer",
+    "check_loss",
+    "check_optimizer",
     "gradient_check",
     "train",
 ]
