@@ -120,9 +120,11 @@ class Layer(Named, family="layer"):
         for name, value in declared.items():
             if value is not None:
                 setattr(cls, name, value)
-        super().__init_subclass__(**keywords)
-        if cls.name and (cls.forward is Layer.forward or cls.backward is Layer.backward):
+        # Before the class is registered by its name.
+        complete = cls.forward is not Layer.forward and cls.backward is not Layer.backward
+        if "name" in keywords and not complete:
             raise TypeError(f"{cls.__name__}: a layer with a name defines forward and backward.")
+        super().__init_subclass__(**keywords)
 
     @property
     def adds_penalty(self) -> bool:

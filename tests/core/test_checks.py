@@ -216,6 +216,7 @@ def test_declarations_with_a_typo_are_refused_when_the_class_is_made():
             def forward(self, p, f):
                 pass
 
+    assert "half" not in Layer.members()
     with pytest.raises(TypeError, match="the default of 'table' must be None, a number"):
 
         class Table(Elementwise):
