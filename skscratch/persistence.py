@@ -1,173 +1,167 @@
-"""Saving fitted estimators as plain data, so that a file from a stranger cannot run code.
+"""Saving estimators and whole pipelines, so that a file from a stranger cannot run code.
 
-A pickle can do anything when it is opened, and breaks when a class moves. Here a file is an
-``.npz`` archive of arrays and one JSON text: constructor parameters and fitted attributes as they
-are, networks and recipes by their own descriptions, label encodings rebuilt from their classes.
-Reading builds only what is listed in this module.
-
-The state of training (the optimizer's moments, the random generators) and callbacks are left out.
-A loaded estimator predicts the same bits, and can be trained further with ``warm_start`` or
-``partial_fit``, but not bit for bit as if it had never been saved.
+A pickle can do anything when it is opened. `skops.io` writes a zip archive instead: the arrays, and
+a text that says which classes to build from them. This module adds what skops leaves to its users:
+an explicit list of the classes that a file may name; checks of what was built, because skops sets
+attributes and calls no constructor; the versions that wrote a file; and one kind of error for
+whatever is wrong with it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import dataclasses
 import io
 import json
-import math
 import os
 import secrets
-import struct
+import sys
 import warnings
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
+import sklearn
 from scipy import sparse
-from sklearn import config_context
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted
+from sklearn import model_selection
+from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyClassifier
+from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
+from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from skscratch._version import __version__
+from skscratch.core import Corruption, Network, OptimizerState, Part, TrainingState
 from skscratch.core.named import Named
-from skscratch.core.network import Network
+from skscratch.core.network import Stack
+from skscratch.core.schedules import Clock
+from skscratch.estimators._sklearn import RandomDraws
 from skscratch.estimators._targets import ClassTargets, SignTargets
 from skscratch.estimators.autoencoder import AutoencoderTransformer
-from skscratch.estimators.linear_svm import LinearSVM
+from skscratch.estimators.linear_svm import LinearSVM, _AveragedSGD, _Stream
 from skscratch.estimators.mlp import MLPClassifier, MLPRegressor
 from skscratch.images import RandomWarp
 
 __all__ = ["load", "save"]
 
-FILE_FORMAT = "skscratch estimator 1"
-DESCRIPTION = "skscratch"
-CLASSES = (MLPClassifier, MLPRegressor, AutoencoderTransformer, LinearSVM)
-
-# What training carries from step to step. It is written as None, so that training starts afresh.
-STATE = {"_training_state", "_state", "_monitored"}
-# Live objects that belong to one process.
-LEFT_OUT = {"_skl_callbacks"}
-# Attributes that scikit-learn keeps outside the constructor and the fit.
-ROUTING = "_metadata_request"
-OUTPUT = "_sklearn_output_config"
-PRIVATE = {
-    *STATE,
-    "_fitted_loss",
-    "_n_encoder_layers",
-    "_stopped",
-    "_targets",
-    "_trained_by",
-    "_weight_of_class",
-    "_weight_seen",
-    OUTPUT,
-    ROUTING,
-}
-
-# All that reading a damaged archive was seen to raise, in NumPy, in zipfile and in our decoders.
-DAMAGE = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    RuntimeError,
-    SyntaxError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
+ESTIMATORS = (MLPClassifier, MLPRegressor, AutoencoderTransformer, LinearSVM)
+# What the estimators are made of, besides the registered parts.
+HELPERS = (
+    Network,
+    TrainingState,
+    OptimizerState,
+    Clock,
+    RandomDraws,
+    ClassTargets,
+    SignTargets,
+    RandomWarp,
+    _AveragedSGD,
+    _Stream,
 )
+SPARSE = [
+    getattr(sparse, f"{form}_{kind}")
+    for form in ("bsr", "coo", "csc", "csr", "dia")
+    for kind in ("array", "matrix")
+]
+VERSIONS = {"skscratch": __version__, "scikit-learn": sklearn.__version__}
 
-Array = npt.NDArray[Any]
+# Members of the archive.
+SCHEMA, VERSIONS_FILE = "schema.json", "skscratch.json"
+# How large a description may be, unless it is less than so many times what it takes in the file.
+LARGEST_SCHEMA, LARGEST_RATIO = 1 << 26, 100
+# Live objects that belong to one process.
+CALLBACKS = "_skl_callbacks"
+OUTPUT = "_sklearn_output_config"
+# What passes rows through an estimator.
+METHODS = (
+    "predict",
+    "predict_proba",
+    "decision_function",
+    "transform",
+    "reconstruct",
+    "score_samples",
+)
 
 
 def save(estimator: Any, file: str | os.PathLike[str]) -> None:
-    """Write an estimator to a file, fitted or not.
+    """Write an estimator or a pipeline to a file, fitted or not.
 
-    The file appears whole or not at all: it is written under another name and renamed.
+    The file appears whole or not at all: it is written under another name and renamed. Before that
+    it is read back, so that whatever `load` would refuse is refused here.
 
     Parameters
     ----------
-    estimator : MLPClassifier, MLPRegressor, AutoencoderTransformer or LinearSVM
-        What to save.
+    estimator : estimator
+        An estimator of skscratch, or one of scikit-learn's, such as a pipeline or a search that
+        holds estimators of skscratch.
     file : str or path-like
-        Where to write; ``.npz`` is the usual ending, and none is added. An existing file is
+        Where to write; ``.skops`` is the usual ending, and none is added. An existing file is
         replaced.
 
     Raises
     ------
     ValueError
-        If the estimator is of another class, or has a parameter or an attribute that is not plain
-        data, such as a function or a RandomState. Nothing is written then.
+        If something in the estimator cannot be saved: the message names the parameter or the
+        attribute. Nothing is written then.
     OSError
         If the file cannot be written.
+    ImportError
+        If skops is not installed.
 
     See Also
     --------
     load : Read it again.
+    skscratch.core.Network : Its own `save` needs no skops.
 
     Notes
     -----
-    The state of training (optimizer, random generators) and callbacks are left out. The loaded
-    estimator predicts the same bits. It can be trained further, with ``warm_start=True`` or
-    ``partial_fit``, but it starts with a fresh optimizer, so it does not take the same steps.
+    The state of training is saved too: an estimator that is loaded and trained further, with
+    ``warm_start=True`` or ``partial_fit``, takes the same steps to the bit. Callbacks are left out.
 
-    A function is no plain data. Where `noise` is one, set it to None before saving: predictions do
-    not need it.
+    Functions are not saved, because a file must not be able to name one. That concerns a `noise`
+    of your own (a `RandomWarp` is saved), scorers made by `make_scorer` (name one of scikit-learn's
+    instead), and the functions that some of scikit-learn's estimators take or keep; NumPy's and
+    SciPy's ufuncs are the exception. Where `noise` is a function, set it to None before saving:
+    predictions do not need it. Nor are trees saved, and whatever else skops does not trust.
 
     Examples
     --------
     >>> import tempfile
     >>> from pathlib import Path
     >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from skscratch import MLPClassifier
     >>> from skscratch.persistence import load, save
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = MLPClassifier(solver="lbfgs", max_iter=1000, random_state=0).fit(X, y)
+    >>> model = make_pipeline(StandardScaler(), MLPClassifier(solver="lbfgs", random_state=0))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(model, Path(folder) / "model.npz")
-    ...     loaded = load(Path(folder) / "model.npz")
+    ...     save(model.fit(X, y), Path(folder) / "model.skops")
+    ...     loaded = load(Path(folder) / "model.skops")
     >>> bool((loaded.predict_proba(X) == model.predict_proba(X)).all())
     True
     """
-    kind = type(estimator)
-    if kind not in CLASSES:
+    import_skops()
+    if not isinstance(estimator, BaseEstimator):
+        raise ValueError(f"Cannot save a {type(estimator).__name__}, which is no estimator.")
+    # The attributes of one moment, should another thread fit the estimator.
+    estimator = copy.copy(estimator)
+    content, error = _try_to_write(estimator)
+    if content is None:
         raise ValueError(
-            f"Cannot save a {kind.__name__}. Known are {_names(CLASSES)}; save the steps of a "
-            "pipeline one by one."
-        )
-    writer = _Writer()
-    parameters = estimator.get_params(deep=False)
-    attributes = {
-        name: None if name in STATE else value
-        for name, value in vars(estimator).items()
-        if name not in parameters and name not in LEFT_OUT
-    }
-    if ROUTING in attributes:
-        attributes[ROUTING] = _requests(estimator)
-    description = {
-        "format": FILE_FORMAT,
-        "version": __version__,
-        "class": kind.__name__,
-        "parameters": writer.encode_all(parameters, f"parameter of {kind.__name__}"),
-        "attributes": writer.encode_all(attributes, f"attribute of {kind.__name__}"),
-    }
-    text = json.dumps(description, allow_nan=False).encode()
-    arrays = {DESCRIPTION: np.frombuffer(text, dtype=np.uint8), **writer.arrays}
-    _write(Path(file), arrays)
+            f"Cannot save {_culprit(estimator)}: {_text(error)} Saved are numbers, texts, arrays, "
+            "lists and dicts of these, the parts of skscratch, and scikit-learn's estimators, "
+            "splitters and named scorers; functions and other classes are not."
+        ) from error
+    _put(Path(file), content)
 
 
 def load(file: str | os.PathLike[str]) -> Any:
-    """Read an estimator that `save` wrote.
+    """Read an estimator or a pipeline that `save` wrote.
 
     Parameters
     ----------
@@ -176,15 +170,23 @@ def load(file: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    MLPClassifier, MLPRegressor, AutoencoderTransformer or LinearSVM
+    estimator
         An estimator with the same parameters and fitted attributes, predicting the same bits.
 
     Raises
     ------
     ValueError
-        If the file holds anything else, or is damaged. The message names the file.
+        If the file holds anything else, or is damaged, or names a class that is unknown here. The
+        message names the file.
     OSError
         If the file cannot be read; FileNotFoundError if there is none.
+    ImportError
+        If skops is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If the file was written by another version of skscratch or scikit-learn.
 
     See Also
     --------
@@ -192,8 +194,13 @@ def load(file: str | os.PathLike[str]) -> Any:
 
     Notes
     -----
-    Nothing in the file is ever executed or unpickled. That says nothing about whether its numbers
-    are good: whoever made the file decides what the estimator predicts.
+    A file may name the classes of skscratch, parts that are registered in this process, and
+    scikit-learn's estimators, splitters and named scorers. Nothing else is imported, called or
+    unpickled. An activation, a layer, a loss or an optimizer of your own is registered by importing
+    the module that defines it.
+
+    That says nothing about whether the numbers in the file are good: whoever made it decides what
+    the estimator predicts.
 
     Examples
     --------
@@ -202,224 +209,393 @@ def load(file: str | os.PathLike[str]) -> Any:
     >>> from skscratch import MLPRegressor
     >>> from skscratch.persistence import load, save
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(MLPRegressor(hidden_layer_sizes=(5, 3)), Path(folder) / "model.npz")
-    ...     load(Path(folder) / "model.npz")
+    ...     save(MLPRegressor(hidden_layer_sizes=(5, 3)), Path(folder) / "model.skops")
+    ...     load(Path(folder) / "model.skops")
     MLPRegressor(hidden_layer_sizes=(5, 3))
     """
+    import_skops()
     path = Path(file)
     # Read whole, so that an OSError is always the disk's: zipfile also raises one when damaged
     # offsets send it before the beginning of a file.
-    content = io.BytesIO(path.read_bytes())
+    content = path.read_bytes()
+    with _naming(path):
+        versions = _versions(content)
+    if versions != VERSIONS:
+        theirs, ours = (" and ".join(map(" ".join, v.items())) for v in (versions, VERSIONS))
+        warnings.warn(
+            f"{str(path)!r} was saved by {theirs}; these are {ours}. What it predicts may differ.",
+            stacklevel=2,
+        )
+    with _naming(path):
+        estimator = _read(content)
+        if not isinstance(estimator, BaseEstimator):
+            raise ValueError(f"It holds a {type(estimator).__name__}.")
+    return estimator
+
+
+def import_skops() -> Any:
+    """Return the module `skops.io`, or raise an ImportError that says how to install it."""
     try:
-        return _read(content)
-    except DAMAGE as error:
+        from skops import io as skops_io
+    except ImportError as error:
+        raise ImportError(
+            "Saving and loading estimators needs skops, which is not installed: "
+            "pip install 'skscratch[io]'"
+        ) from error
+    return skops_io
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged or hostile file raises into a ValueError that names it."""
+    try:
+        yield
+    # Reading goes through skops, scikit-learn, NumPy, SciPy and zipfile.
+    except Exception as error:
         raise ValueError(
             f"{str(path)!r} is not an estimator saved by skscratch.persistence.save, or it is "
-            f"damaged: {error or type(error).__name__}"
+            f"damaged, or a class of your own is not imported: {_text(error)}"
         ) from error
 
 
-def _write(path: Path, arrays: dict[str, Array]) -> None:
-    """Write an archive next to its destination, then put it there in one step."""
+def _text(error: BaseException | None) -> str:
+    return str(error).strip() or type(error).__name__
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file next to its destination, then put it there in one step."""
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with unfinished.open("xb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+            stream.write(content)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _read(stream: Any) -> Any:
-    with zipfile.ZipFile(stream) as archive:
-        # NumPy's savez stores without compression, so an archive is never larger inside than out.
-        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise ValueError("its contents are compressed")
-        # Before anything is made of it, so that chance damage is told from bad numbers.
-        if (damaged := archive.testzip()) is not None:
-            raise ValueError(f"the checksum of {damaged!r} is wrong")
-    stream.seek(0)
-    with np.load(stream, allow_pickle=False) as arrays:
-        description = json.loads(arrays[DESCRIPTION].tobytes())
-        if not isinstance(description, dict) or description.get("format") != FILE_FORMAT:
-            raise ValueError(f"its format is not {FILE_FORMAT!r}")
-        return _build(description, _Reader(arrays))
+# Writing.
 
 
-def _build(description: dict[str, Any], reader: _Reader) -> Any:
-    known = {kind.__name__: kind for kind in CLASSES}
-    if description["class"] not in known:
-        raise ValueError(f"unknown class {description['class']!r}, known are {_names(CLASSES)}")
-    estimator = known[description["class"]](**reader.decode_all(description["parameters"]))
-    attributes = reader.decode_all(description["attributes"])
-    if not attributes:
-        return estimator
-    _check_names(estimator, attributes)
-    requests = attributes.pop(ROUTING, {})
-    config = attributes.pop(OUTPUT, None)
-    for name, value in attributes.items():
-        setattr(estimator, name, value)
-    _try_out(estimator)
-    with config_context(enable_metadata_routing=True):
+def _try_to_write(value: Any) -> tuple[bytes | None, Exception | None]:
+    """Return what to write to a file, or why it cannot be written and read."""
+    try:
+        content = _write(value)
+        _read(content)
+    except Exception as error:  # noqa: BLE001  any class may be in there, and may raise anything
+        return None, error
+    return content, None
+
+
+def _write(value: Any) -> bytes:
+    """Write a value as skops does, with a compressed description and the versions."""
+    with warnings.catch_warnings():
+        # To find where a function is defined, skops looks through all modules, deprecated names
+        # included.
+        warnings.simplefilter("ignore")
+        written = import_skops().dumps(_for_skops(value))
+    content = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(written)) as source, zipfile.ZipFile(content, "w") as archive:
+        for member in source.infolist():
+            if member.filename != SCHEMA:
+                archive.writestr(member.filename, source.read(member))
+        schema = json.dumps(json.loads(source.read(SCHEMA)), separators=(",", ":"))
+        archive.writestr(SCHEMA, schema, zipfile.ZIP_DEFLATED)
+        archive.writestr(VERSIONS_FILE, json.dumps(VERSIONS))
+    return content.getvalue()
+
+
+def _for_skops(value: Any) -> Any:
+    """Return a copy without callbacks, in which stand-ins replace what skops cannot write.
+
+    The copy shares its arrays with the original.
+    """
+    replaced: dict[int, Any] = {}
+    parts = list(_parts(value))
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            replaced[id(part)] = part
+        elif isinstance(part, BaseEstimator) and CALLBACKS in vars(part):
+            replaced[id(vars(part)[CALLBACKS])] = None
+        elif isinstance(part, Corruption) and not isinstance(part.function, RandomWarp):
+            # The layer does nothing in prediction; where its function is still a parameter, that
+            # is what cannot be saved.
+            replaced[id(part)] = Corruption()
+        elif (stand_in := _stand_in(part)) is not None:
+            replaced[id(part)] = stand_in
+    # `parts` keeps the originals alive, so that no other object gets one of their ids.
+    copied = copy.deepcopy(value, replaced)
+    for part in _parts(copied):
+        if isinstance(part, BaseEstimator):
+            vars(part).pop(CALLBACKS, None)
+    return copied
+
+
+class _StandIn:
+    """Something that skops cannot write, as plain data; the class, called with them, makes it."""
+
+    make: Callable[..., Any]
+    data: Any
+
+    def __new__(cls, data: Any) -> Any:
+        return cls.make(data)
+
+    @classmethod
+    def of(cls, data: Any) -> Self:
+        """Return the stand-in itself."""
+        stand_in = object.__new__(cls)
+        stand_in.data = data
+        return stand_in
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.data,)
+
+
+class _Floats(_StandIn):
+    """A list of floats, as an array: a curve takes a twentieth of the room."""
+
+    make = staticmethod(np.ndarray.tolist)
+
+
+class _Pairs(_StandIn):
+    """A dict, as pairs: skops turns keys into texts, and the text 'False' is a true value."""
+
+    make = staticmethod(dict[Any, Any])
+
+
+class _NamedScorer(_StandIn):
+    """One of scikit-learn's scorers, by its name: it holds a function."""
+
+    make = staticmethod(get_scorer)
+
+
+class _Requests(_StandIn):
+    """What ``set_fit_request`` and its like asked for: scikit-learn's refers to its owner."""
+
+    @staticmethod
+    def make(data: Any) -> MetadataRequest:
+        owner, requests = data
+        made = MetadataRequest(owner)
         for method, request in requests.items():
-            getattr(estimator, f"set_{method}_request")(**request)
-    if config is not None:
-        estimator.set_output(**config)
-    return estimator
+            for parameter, alias in request.items():
+                getattr(made, method).add_request(param=parameter, alias=alias)
+        return made
 
 
-def _check_names(estimator: Any, attributes: Iterable[str]) -> None:
-    """Refuse attributes that `save` never writes, such as one that hides a method."""
-    for name in attributes:
-        fitted = name.endswith("_") and not name.startswith("_")
-        if name not in PRIVATE and (not fitted or hasattr(type(estimator), name)):
-            raise ValueError(f"{type(estimator).__name__} has no attribute {name!r}")
+def _stand_in(part: Any) -> _StandIn | None:
+    if type(part) is list and part and all(type(item) is float for item in part):
+        return _Floats.of(np.array(part))
+    if type(part) is dict and part and set(map(type, part)) not in ({str}, {int}):
+        return _Pairs.of(list(part.items()))
+    if isinstance(part, MetadataRequest):
+        methods = {k: v.requests for k, v in vars(part).items() if hasattr(v, "requests")}
+        requests = {method: dict(request) for method, request in methods.items() if request}
+        owner = part.owner if isinstance(part.owner, str) else type(part.owner).__name__
+        return _Requests.of((owner, requests))
+    if type(part) is type(_scorers()["accuracy"]):
+        for name, scorer in _scorers().items():
+            if vars(scorer) == vars(part):
+                return _NamedScorer.of(name)
+    return None
+
+
+@cache
+def _scorers() -> dict[str, Any]:
+    return {name: get_scorer(name) for name in get_scorer_names()}
+
+
+def _culprit(estimator: BaseEstimator) -> str:
+    """Say what it is that cannot be saved: an attribute of the innermost estimator that has it."""
+    estimators = [part for part in _parts(estimator) if isinstance(part, BaseEstimator)]
+    for part in reversed(estimators):
+        for name, value in vars(part).items():
+            if name != CALLBACKS and _try_to_write(value)[0] is None:
+                return f"{name!r} of {type(part).__name__}"
+    return f"a {type(estimator).__name__}"
+
+
+# Reading.
+
+
+def _versions(content: bytes) -> dict[str, str]:
+    """Return the versions that a file was written by."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        versions = json.loads(archive.read(VERSIONS_FILE))
+    if versions.keys() != VERSIONS.keys() or not all(isinstance(v, str) for v in versions.values()):
+        raise ValueError(f"{VERSIONS_FILE!r} does not name the versions.")
+    return dict(versions)
+
+
+def _read(content: bytes) -> Any:
+    """Build what a file describes, and check it."""
+    trusted = _trusted()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for member in archive.infolist():
+            most = member.compress_size
+            if member.filename == SCHEMA:
+                most = max(LARGEST_SCHEMA, LARGEST_RATIO * most)
+            if member.file_size > most:
+                raise ValueError(f"{member.filename!r} is compressed, which it was not.")
+        _check_roles(json.loads(archive.read(SCHEMA)), trusted)
+    # What does not fit together may warn before it fails; versions are told by `load`.
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        value = import_skops().loads(content, trusted=list(trusted))
+        parts = list(_parts(value))
+        for part in parts:
+            _check_part(part)
+        for part in parts:
+            if isinstance(part, BaseEstimator):
+                _check_estimator(part)
+    return value
+
+
+def _trusted() -> dict[str, str]:
+    """Return the classes that a file may name, each with skops' word for how it is built.
+
+    Besides these, skops trusts scikit-learn's estimators, plain data and ufuncs.
+    """
+    # A part is trusted where its name leads to it: skops knows classes of modules only.
+    registered = [
+        member
+        for family in Named.__subclasses__()
+        for member in family.members().values()
+        if getattr(sys.modules.get(member.__module__), member.__name__, None) is member
+    ]
+    roles = {
+        "ObjectNode": [*ESTIMATORS, *HELPERS, *registered, *_splitters_and_scorers()],
+        "ConstructorFromReduceNode": [Part, _Floats, _Pairs, _NamedScorer, _Requests],
+        "SparseMatrixNode": SPARSE,
+        "DictNode": [Bunch],
+        "DTypeNode": [np.dtype],
+    }
+    return {_name(kind): role for role, kinds in roles.items() for kind in kinds}
+
+
+@cache
+def _splitters_and_scorers() -> list[type]:
+    """Return scikit-learn's splitters, and its scorers that hold no function."""
+    # Public names that are experimental may be missing.
+    public = [vars(model_selection).get(name) for name in model_selection.__all__]
+    splitters = [kind for kind in public if isinstance(kind, type) and hasattr(kind, "split")]
+    model = DummyClassifier()
+    scorers = [check_scoring(model), check_scoring(model, scoring=["accuracy"])]
+    return [*splitters, *map(type, scorers)]
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__name__}"
+
+
+def _check_roles(schema: Any, trusted: dict[str, str]) -> None:
+    """Refuse a trusted class in a place where skops would call it with arguments of the file's."""
+    waiting = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += node.values()
+            name = f"{node.get('__module__')}.{node.get('__class__')}"
+            if "__loader__" in node and trusted.get(name, node["__loader__"]) != node["__loader__"]:
+                raise ValueError(f"{name} is not built by a {node['__loader__']}.")
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield a value and what it is made of, each object once, the outer before the inner.
+
+    Objects of unknown classes are not looked into.
+    """
+    trusted = _trusted()
+    seen: dict[int, Any] = {}
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
+        yield part
+        if isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, list | tuple | set):
+            waiting += part
+        elif isinstance(part, np.ndarray):
+            waiting += part.ravel().tolist() if part.dtype == object else []
+        elif isinstance(part, BaseEstimator) or _name(type(part)) in trusted:
+            waiting += [v for k, v in getattr(part, "__dict__", {}).items() if k != CALLBACKS]
+
+
+def _check_part(part: Any) -> None:
+    """Raise an error if a part is not as its constructor would have made it."""
+    if isinstance(part, Stack):
+        _check_stack(part)
+    elif isinstance(part, Named):
+        fields = {field.name for field in dataclasses.fields(part)}  # type: ignore[arg-type]
+        if vars(part).keys() != fields or type(part)(**vars(part)) != part:
+            raise ValueError(f"{type(part).__name__} has other fields: {sorted(vars(part))}.")
+    elif sparse.issparse(part) and hasattr(part, "check_format"):
+        # SciPy's loops trust the indices.
+        part.check_format(full_check=True)
+    elif isinstance(part, np.random.RandomState | np.random.Generator):
+        _check_random(part)
+
+
+def _check_stack(stack: Stack) -> None:
+    """Pass a row through a network, and compare it with one that is made anew."""
+    if isinstance(stack, Network):
+        again = Network.from_dict(stack.to_dict(), stack.params)
+        if (again.to_dict(), again.widths) != (stack.to_dict(), stack.widths):
+            raise ValueError("A network differs from its description.")
+    elif isinstance(stack, Part):
+        n_layers = len(stack.network.layers)
+        if not 0 <= stack.start <= stack.stop <= n_layers:
+            raise ValueError(
+                f"A part cannot be layers {stack.start} to {stack.stop} of {n_layers}."
+            )
+    stack(np.zeros((1, stack.n_in)))
+
+
+def _check_random(random: np.random.RandomState | np.random.Generator) -> None:
+    """Raise a ValueError if a generator would read behind its own memory: NumPy does not look."""
+    if isinstance(random, np.random.RandomState):
+        state: Any = random.get_state(legacy=False)
+    else:
+        state = random.bit_generator.state
+    place, most = state.get("buffer_pos", 0), 4
+    if state["bit_generator"] == "MT19937":
+        place, most = state["state"]["pos"], 624
+    if not 0 <= place <= most:
+        raise ValueError(f"{state['bit_generator']} cannot be at place {place}.")
+
+
+def _check_estimator(estimator: Any) -> None:
+    """Raise an error if parameters are not valid, or if fitted attributes do not fit together."""
+    kind = type(estimator)
+    for name in vars(estimator):
+        if callable(getattr(kind, name, None)):
+            raise ValueError(f"{kind.__name__}.{name} is a method, not an attribute.")
+    estimator.get_params(deep=False)
+    # Not among scikit-learn's public names, but part of every estimator of its own and of ours.
+    if hasattr(estimator, "_parameter_constraints"):
+        estimator._validate_params()
+    if isinstance(estimator, ESTIMATORS) and hasattr(estimator, "n_features_in_"):
+        _try_out(estimator)
 
 
 def _try_out(estimator: Any) -> None:
-    """Pass one row through the estimator, which fails where its parts do not fit together."""
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return
-    row = np.zeros((1, estimator.n_features_in_))
-    use = estimator.reconstruct if hasattr(estimator, "reconstruct") else estimator.predict
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # The row has no column names, which is no mistake here.
-        warnings.simplefilter("ignore")
-        use(row)
+    """Pass a row through a fitted estimator, whose numbers are replaced by 0.
 
-
-def _requests(estimator: Any) -> dict[str, dict[str, Any]]:
-    """Return what was requested with ``set_fit_request`` and its like, by method."""
-    routing = estimator.get_metadata_routing()
-    methods = [
-        name.removeprefix("set_").removesuffix("_request")
-        for name in dir(estimator)
-        if name.startswith("set_") and name.endswith("_request")
-    ]
-    requests = {method: dict(getattr(routing, method).requests) for method in methods}
-    return {method: request for method, request in requests.items() if request}
-
-
-def _names(classes: Iterable[type]) -> str:
-    return ", ".join(kind.__name__ for kind in classes)
-
-
-class _Writer:
-    """Turns values into what JSON can hold, and puts their arrays aside.
-
-    None, truth values, finite numbers, texts and lists stay what they are. Anything else becomes
-    an object with one key that says what it is, so that a tuple comes back as a tuple.
+    The real ones may well lead to infinite outputs for a row that is nothing like the data.
     """
-
-    def __init__(self) -> None:
-        self.arrays: dict[str, Array] = {}
-
-    def encode_all(self, values: dict[str, Any], what: str) -> dict[str, Any]:
-        encoded = {}
-        for name, value in values.items():
-            try:
-                encoded[name] = self.encode(value)
-            except _NotPlainError as error:
-                raise ValueError(
-                    f"Cannot save the {what} {name!r}: {error} is not plain data. Accepted are "
-                    "None, numbers, texts, arrays, and lists, tuples and dicts of these."
-                ) from None
-        return encoded
-
-    def encode(self, value: Any) -> Any:
-        plain = value is None or type(value) in (bool, int, str)
-        if plain or (type(value) is float and math.isfinite(value)):
-            return value
-        if type(value) is list:
-            return [self.encode(item) for item in value]
-        for kind, (tag, describe) in self._encoders().items():
-            if isinstance(value, kind):
-                return {tag: describe(value)}
-        raise _NotPlainError(value)
-
-    def _encoders(self) -> dict[type, tuple[str, Callable[[Any], Any]]]:
-        return {
-            np.generic: ("scalar", lambda value: self._put(np.asarray(value))),
-            float: ("float", repr),
-            tuple: ("tuple", lambda value: [self.encode(item) for item in value]),
-            dict: ("dict", lambda value: [[self.encode(k), self.encode(value[k])] for k in value]),
-            np.ndarray: ("array", self._array),
-            Network: ("network", lambda net: [net.to_dict(), self._put(net.params)]),
-            Named: ("recipe", lambda recipe: recipe.to_dict()),
-            RandomWarp: ("warp", lambda warp: self.encode(asdict(warp))),
-            ClassTargets: ("class targets", self._class_targets),
-            SignTargets: ("sign targets", lambda targets: self._array(targets.classes)),
-        }
-
-    def _put(self, array: Array) -> str:
-        if array.dtype.hasobject:
-            raise _NotPlainError(array)
-        name = f"array {len(self.arrays)}"
-        self.arrays[name] = array
-        return name
-
-    def _array(self, array: Array) -> Any:
-        # Texts often come as arrays of objects (feature names, labels), which would need a pickle.
-        if array.dtype == object:
-            return {"shape": list(array.shape), "items": [self.encode(x) for x in array.flat]}
-        return self._put(array)
-
-    def _class_targets(self, targets: ClassTargets) -> Any:
-        binarizer = targets.binarizer
-        multilabel = binarizer.y_type_.startswith("multilabel")
-        return [self._array(targets.classes), multilabel, bool(binarizer.sparse_input_)]
-
-
-class _NotPlainError(TypeError):
-    """A value that cannot be written as plain data."""
-
-    def __init__(self, value: Any) -> None:
-        super().__init__(f"{value!r} ({type(value).__name__})")
-
-
-class _Reader:
-    """The way back; it builds nothing but what `_Writer` describes."""
-
-    def __init__(self, arrays: Any) -> None:
-        self.arrays = arrays
-        self._decoders: dict[str, Callable[[Any], Any]] = {
-            "scalar": lambda name: arrays[name][()],
-            "float": float,
-            "tuple": lambda items: tuple(self.decode(item) for item in items),
-            "dict": lambda pairs: {self.decode(k): self.decode(v) for k, v in pairs},
-            "array": self._array,
-            "network": lambda pair: Network.from_dict(pair[0], arrays[pair[1]]),
-            "recipe": Named.from_dict,
-            "warp": lambda fields: RandomWarp(**self.decode(fields)),
-            "class targets": self._class_targets,
-            "sign targets": lambda classes: SignTargets(self._array(classes)),
-        }
-
-    def decode_all(self, values: dict[str, Any]) -> dict[str, Any]:
-        return {name: self.decode(value) for name, value in values.items()}
-
-    def decode(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self.decode(item) for item in value]
-        if isinstance(value, dict):
-            ((tag, described),) = value.items()
-            return self._decoders[tag](described)
-        return value
-
-    def _array(self, described: Any) -> Array:
-        if isinstance(described, str):
-            array: Array = self.arrays[described]
-            return array
-        items = np.empty(len(described["items"]), dtype=object)
-        items[:] = [self.decode(item) for item in described["items"]]
-        return items.reshape(described["shape"])
-
-    def _class_targets(self, described: Any) -> ClassTargets:
-        classes, multilabel, of_sparse = described
-        known = self._array(classes)
-        if not multilabel:
-            return ClassTargets(known)
-        indicator = np.eye(len(known), dtype=int)
-        return ClassTargets(sparse.csr_matrix(indicator) if of_sparse else indicator)
+    blank = copy.copy(estimator)
+    # Tables need a library that may not be here.
+    vars(blank).pop(OUTPUT, None)
+    for name in ("coef_", "intercept_"):
+        if name in vars(blank):
+            setattr(blank, name, np.zeros_like(getattr(blank, name)))
+    if "network_" in vars(blank):
+        blank.network_ = blank.network_.copy()
+        blank.network_.params[:] = 0
+    row = np.zeros((1, blank.n_features_in_))
+    for name in METHODS:
+        if hasattr(blank, name):
+            getattr(blank, name)(row)
