@@ -74,6 +74,8 @@ class Layer(Named, family="layer"):
       them between two calls.
     - `cached`: number of such arrays ``f.cached`` that keep what forward wrote until backward.
     - `only_in_training`: whether the layer passes its rows on unchanged in prediction.
+    - `whole_batch`: whether its penalty needs all rows of a batch at once. Batches are then not cut
+      into shards for several threads.
 
     A subclass inherits them, but for `backward_reads` and `in_place` if it defines forward or
     backward anew.
@@ -84,6 +86,7 @@ class Layer(Named, family="layer"):
     n_scratch: ClassVar[int] = 0
     n_cached: ClassVar[int] = 0
     only_in_training: ClassVar[bool] = False
+    whole_batch: ClassVar[bool] = False
 
     def __init_subclass__(
         cls,
@@ -93,6 +96,7 @@ class Layer(Named, family="layer"):
         scratch: int | None = None,
         cached: int | None = None,
         only_in_training: bool | None = None,
+        whole_batch: bool | None = None,
         **keywords: Any,
     ) -> None:
         if backward_reads not in (None, "", "x", "y", "xy"):
@@ -106,6 +110,7 @@ class Layer(Named, family="layer"):
             "n_scratch": scratch,
             "n_cached": cached,
             "only_in_training": only_in_training,
+            "whole_batch": whole_batch,
         }
         for name in declared:
             if name in vars(cls):
@@ -327,12 +332,11 @@ class ActivityPenalty(_Penalty, name="activity_penalty"):
         return slope
 
 
-class KLPenalty(_Penalty, name="kl_penalty"):
+class KLPenalty(_Penalty, name="kl_penalty", whole_batch=True):
     """y = x, and strength · Σ KL(target ‖ mean activity) over the units is added (Ng, 2011).
 
     KL(t ‖ a) = t log(t / a) + (1 - t) log((1 - t) / (1 - a)) for activities in (0, 1), such as a
-    logistic layer's; a mean outside is not pushed. The mean is that of the rows at hand: those of
-    a shard, where a batch is cut into shards.
+    logistic layer's; a mean outside is not pushed. The mean is that of the batch.
     """
 
     strength: float = 1e-2

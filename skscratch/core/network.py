@@ -61,6 +61,8 @@ class Stack:
         #: Widths between the layers, the input's first and the output's last.
         self.widths = tuple(widths)
         self.n_in, self.n_out = widths[0], widths[-1]
+        #: Whether a batch must not be cut, because a layer's penalty needs all of its rows.
+        self.whole_batch = any(layer.whole_batch for layer in self.layers)
 
     def forward(self, x: Array, ws: Workspace) -> Array:
         """Pass rows through all layers; the result belongs to the workspace."""
@@ -355,6 +357,14 @@ class Workspace:
         with_params = [i for i, view in enumerate(network.views) if vars(view)]
         first = min(with_params, default=len(network.layers))
         self.trained_layers = range(first, len(network.layers))
+
+    def use_rng(self, rng: np.random.Generator | None) -> None:
+        """Let all layers draw from this generator from now on."""
+        if rng is not self.rng:
+            self.rng = rng
+            for steps in self._steps.values():
+                for frame in steps.frames:
+                    frame.rng = rng
 
     def steps(self, rows: int) -> Steps:
         """Return the way through all layers for exactly that many rows."""

@@ -3,7 +3,7 @@
     (scale · Σ weight_i loss_i  +  penalty) / Σ weight_i
 
 Mini-batch training, L-BFGS and the gradient check all call it, so they cannot disagree. It is the
-only place that divides by the sum of the weights.
+only place that divides by the sum of the weights, and that adds a penalty to a gradient.
 """
 
 from __future__ import annotations
@@ -19,9 +19,28 @@ from skscratch.core.network import Network, Workspace
 PENALTY_BLOCK = 1 << 15
 
 
+@dataclass(slots=True)
+class Evaluation:
+    """What an evaluation returns.
+
+    Parameters
+    ----------
+    value : float
+        The objective on the rows, penalties included.
+    total : float
+        Sum of the weights of the rows; 0 if there is nothing to learn from them.
+    parts : list of ndarray
+        Gradients of the loss, to be added in this order; empty if none was asked for.
+    """
+
+    value: float
+    total: float
+    parts: list[Array]
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """What training makes small.
+    """The function that training minimises.
 
     Parameters
     ----------
@@ -30,7 +49,7 @@ class Objective:
     loss : Loss
         Summed over the outputs of a row.
     l2 : float, default=0.0
-        The penalty ``l2 / 2 · ‖weights‖²``; biases are free.
+        The penalty ``l2 / 2 · ‖weights‖²``; biases are not penalised.
     scale : float, default=1.0
         A constant factor on the loss: ``1 / network.n_out`` makes it a mean over the outputs.
     share_l2 : bool, default=True
@@ -59,10 +78,26 @@ class Objective:
         """
         self._check(X, target, ws, weight)
         total = self.total(len(X), weight) if total is None else total
-        value = self.data_term(X, target, ws, weight, total)
-        if self.l2:
-            self.add_penalty_grad(ws.grad, slice(0, self.network.n_weights), total)
-        return value + self.penalty(total)
+        value = self.data_term(X, target, ws, weight, total) + self.penalty(total)
+        self.gradient(Evaluation(value, total, [ws.grad]))
+        return value
+
+    def gradient(
+        self, evaluation: Evaluation, where: slice | None = None, scratch: Array | None = None
+    ) -> Array:
+        """Add up the parts of a gradient and the penalty's, for all parameters or a stretch.
+
+        The sum is in the memory of the first part. `scratch` has the length of the stretch.
+        """
+        where = slice(0, self.network.n_params) if where is None else where
+        g, *others = [part[where] for part in evaluation.parts]
+        for other in others:
+            g += other
+        n_penalised = min(where.stop, self.network.n_weights) - where.start
+        if self.l2 and n_penalised > 0:
+            penalised = slice(where.start, where.start + n_penalised)
+            self._add_penalty(g, penalised, evaluation.total, scratch)
+        return g
 
     def _check(self, X: Array, target: Array, ws: Workspace, weight: Array | None) -> None:
         network = self.network
@@ -142,14 +177,10 @@ class Objective:
         weights = self.network.weights
         return 0.5 * self._l2_of(total) * float(np.dot(weights, weights))
 
-    def add_penalty_grad(
-        self, grad: Array, place: slice, total: float, scratch: Array | None = None
-    ) -> None:
+    def _add_penalty(self, grad: Array, place: slice, total: float, scratch: Array | None) -> None:
         """Add the penalty's gradient for one slice of the weights to `grad`, that slice's own."""
         factor = self._l2_of(total)
         weights = self.network.params[place]
-        if not len(weights):
-            return
         if scratch is None:
             scratch = np.empty(min(PENALTY_BLOCK, len(weights)), weights.dtype)
         for start in range(0, len(weights), len(scratch)):

@@ -38,7 +38,9 @@ def shards(rows: int, n_params: int) -> list[slice]:
 
 
 class Workers:
-    """A few threads that wait for work, the calling one among them; open it with ``with``.
+    """A few threads, the calling one among them; open it with ``with``.
+
+    The others start with the first jobs for them.
 
     >>> with Workers(2) as workers:
     ...     done = [0, 0, 0]
@@ -58,12 +60,6 @@ class Workers:
 
     def __enter__(self) -> Self:
         single_threaded_blas.__enter__()
-        try:
-            self._start_threads()
-        except BaseException:
-            # Without room for another thread, or interrupted: those that run must end.
-            self.__exit__()
-            raise
         return self
 
     def _start_threads(self) -> None:
@@ -104,6 +100,8 @@ class Workers:
             for job in jobs:
                 job()
             return
+        if not self._threads:
+            self._start_threads()
         helpers = min(self.n_threads, len(jobs)) - 1
         self._jobs = jobs
         for go in self._go[:helpers]:

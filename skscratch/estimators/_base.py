@@ -21,6 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import get_tags
 
+from skscratch.core.evaluate import evaluate
 from skscratch.core.functions import Array
 from skscratch.core.layers import (
     Corruption,
@@ -33,6 +34,7 @@ from skscratch.core.losses import Loss
 from skscratch.core.network import PREDICT_ROWS, Network, Stack
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from skscratch.core.rows import Rows, RowSubset
 from skscratch.core.schedules import (
     Adaptive,
     Constant,
@@ -43,11 +45,8 @@ from skscratch.core.schedules import (
 )
 from skscratch.core.training import (
     Patience,
-    Rows,
-    SomeRows,
     TrainingRun,
     TrainingState,
-    evaluate,
     start,
     train,
 )
@@ -120,7 +119,7 @@ class FitData:
     def __post_init__(self) -> None:
         self.rows: Rows = as_rows(self.X)
         if self.chosen is not None:
-            self.rows = SomeRows(self.rows, self.chosen)
+            self.rows = RowSubset(self.rows, self.chosen)
         self.target: Rows = self.rows if self.encoded is None else as_rows(self.encoded)
 
     def own_rows(self) -> Any:

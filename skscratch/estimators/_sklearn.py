@@ -35,7 +35,7 @@ from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.interrupts import Interrupts
 from skscratch.core.named import Named
-from skscratch.core.training import ArrayRows, Index, Rows
+from skscratch.core.rows import ArrayRows, Index, Rows
 from skscratch.core.workers import MOST_SHARDS
 from skscratch.estimators._kinds import check_numbers
 

@@ -27,7 +27,8 @@ from skscratch.core.layers import (
 from skscratch.core.losses import BinaryLogLoss, Loss
 from skscratch.core.network import Network, Part
 from skscratch.core.objective import Objective
-from skscratch.core.training import Patience, Rows, TrainingRun
+from skscratch.core.rows import Rows
+from skscratch.core.training import Patience, TrainingRun
 from skscratch.estimators._base import (
     SCHEDULES,
     SOLVERS,

@@ -23,6 +23,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from skscratch.core.activations import Activation, Sigmoid
+from skscratch.core.evaluate import Evaluator
 from skscratch.core.functions import Array
 from skscratch.core.initializers import GlorotUniform
 from skscratch.core.interrupts import Interrupts
@@ -32,7 +33,7 @@ from skscratch.core.network import Network, Stack
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD, Optimizer
 from skscratch.core.schedules import Constant, Schedule
-from skscratch.core.training import BatchGradient, DivergenceError, TrainingRun, TrainingState
+from skscratch.core.training import DivergenceError, TrainingRun, TrainingState
 from skscratch.core.workers import Workers
 from skscratch.estimators._base import (
     SCHEDULES,
@@ -337,9 +338,8 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
             np.errstate(over="ignore", invalid="ignore"),
             Workers(thread_count(self.n_jobs)) as workers,
         ):
-            batch = BatchGradient(objective, data.rows, data.target, data.weight, n, workers)
-            result = iterations.minimise(batch, n)
-            batch.close()
+            evaluate = Evaluator(objective, data.rows, data.target, data.weight, n, workers)
+            result = iterations.minimise(evaluate, n)
         network.params[:] = result.x
         if held_out is not None and state.best_params is not None:
             network.params[:] = state.best_params
@@ -444,18 +444,19 @@ class _Iterations:
         #: How many iterations were whole, the objective then, and the parameters.
         self.last = 0, np.inf, objective.network.params.copy()
 
-    def minimise(self, batch: BatchGradient, n: int) -> OptimizeResult:
+    def minimise(self, evaluate: Evaluator, n: int) -> OptimizeResult:
         """Run SciPy's L-BFGS-B on all n rows; Ctrl-C ends it after the last whole iteration."""
-        network, estimator = self.network, self.estimator
+        network, estimator, everything = self.network, self.estimator, slice(0, n)
 
         def value_and_grad(params: Array) -> tuple[float, Array]:
             if self.interrupts.requested:
                 raise KeyboardInterrupt
             network.params[:] = params
-            self.value = batch.value(slice(0, n), n)
+            result = evaluate(everything, n)
+            self.value = result.value
             if np.isinf(self.last[1]):
                 self.last = 0, self.value, self.last[2]
-            return self.value, batch.gradient().astype(np.float64)
+            return self.value, evaluate.objective.gradient(result).astype(np.float64)
 
         try:
             return minimize(

@@ -7,7 +7,7 @@ import pytest
 
 from skscratch.core import Adam, Dense, Tanh, train
 from skscratch.core.interrupts import Interrupts
-from skscratch.core.training import ParameterUpdate
+from skscratch.core.update import Step
 from tests.core.common import N_OUT, network, objective, rows, target_for
 
 
@@ -103,14 +103,14 @@ def raise_interrupt():
 
 def trained(monkeypatch, data, interrupts, **options):
     steps, net = [], network(Dense(6), Tanh(), Dense(N_OUT))
-    step = ParameterUpdate.step
+    step = Step.__call__
 
-    def recorded(update, lr):
-        step(update, lr)
+    def recorded(self, evaluation, lr):
+        step(self, evaluation, lr)
         steps.append(net.params.copy())
 
     with monkeypatch.context() as patched:
-        patched.setattr(ParameterUpdate, "step", recorded)
+        patched.setattr(Step, "__call__", recorded)
         run = train(
             objective(net),
             data,

@@ -33,8 +33,10 @@ from skscratch.core import (
     train,
     training,
 )
-from skscratch.core.training import ArrayRows, evaluate
-from skscratch.core.workers import shards
+from skscratch.core.evaluate import BLOCK_ROWS, Evaluator, evaluate
+from skscratch.core.rows import ArrayRows
+from skscratch.core.update import Step
+from skscratch.core.workers import Workers, shards
 from tests.core.common import (
     AT_THE_START,
     KEEPS_WIDTH,
@@ -101,13 +103,67 @@ def test_shards_longer_than_a_block_of_rows_are_added_up():
     net = network(Dense(60), Tanh(), Dense(N_OUT))
     goal, n = objective(net, l2=0.2), 10_000
     X, y = rows(n), target_for("squared_error", n)
-    assert max(part.stop - part.start for part in shards(n, net.n_params)) > training.BLOCK_ROWS
+    assert max(part.stop - part.start for part in shards(n, net.n_params)) > BLOCK_ROWS
     ws = net.workspace(n, train=True)
     value = goal.value_and_grad(X, y, ws)
-    with training.Workers(2) as workers:
-        batch = training.BatchGradient(goal, ArrayRows(X), ArrayRows(y), None, n, workers)
-        np.testing.assert_allclose(batch.value(slice(0, n), n), value, rtol=1e-12)
-        np.testing.assert_allclose(batch.gradient(), ws.grad, atol=1e-12)
+    with Workers(2) as workers:
+        result = Evaluator(goal, ArrayRows(X), ArrayRows(y), None, n, workers)(slice(0, n), n)
+        np.testing.assert_allclose(result.value, value, rtol=1e-12)
+        np.testing.assert_allclose(goal.gradient(result), ws.grad, atol=1e-12)
+
+
+RANDOM = {"dropout", "masking", "gaussian", "salt_and_pepper", "variational", "perturbed_copies"}
+
+
+def cut_everywhere(goal, X, y, weight):
+    """Value and gradient of the loss by pieces, for several numbers of them."""
+    total = goal.total(len(X), weight)
+    for n_pieces in (1, 2, 5, 8):
+        value, grad = 0.0, np.zeros(goal.network.n_params)
+        for piece in np.array_split(np.arange(len(X)), n_pieces):
+            ws = goal.network.workspace(len(piece), train=True)
+            value += goal.data_term(X[piece], y[piece], ws, weight[piece], total)
+            grad += ws.grad
+        yield value, grad
+
+
+@pytest.mark.parametrize("loss", Loss.members())
+def test_the_cut_of_a_batch_does_not_change_a_loss(loss):
+    net = network(Dense(6), Tanh(), Dense(N_OUT))
+    weight = np.arange(40)[:, np.newaxis] % 3.0
+    first, *others = cut_everywhere(objective(net, loss), rows(40), target_for(loss, 40), weight)
+    for value, grad in others:
+        np.testing.assert_allclose(value, first[0], rtol=1e-12)
+        np.testing.assert_allclose(grad, first[1], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in KEEPS_WIDTH if name not in RANDOM])
+def test_the_cut_of_a_batch_does_not_change_a_layer_or_it_is_not_cut(name):
+    layer = Layer.named(name)
+    net = network(dense(6), Sigmoid(), layer, dense(N_OUT))
+    weight = np.arange(40)[:, np.newaxis] % 3.0
+    y = target_for("squared_error", 40)
+    first, *others = cut_everywhere(objective(net), rows(40), y, weight)
+    same = all(
+        np.isclose(value, first[0], rtol=1e-12)
+        and np.allclose(grad, first[1], rtol=1e-12, atol=1e-12)
+        for value, grad in others
+    )
+    assert same is not layer.whole_batch
+
+
+@pytest.mark.parametrize("n", [50, 3000])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_penalty_on_the_mean_activity_is_that_of_the_whole_batch(n, n_threads):
+    net = network(dense(400), Sigmoid(), KLPenalty(0.3, 0.1), dense(N_OUT))
+    X, y, weight = rows(n), target_for("squared_error", n), np.arange(n) % 4.0
+    with Workers(n_threads) as workers:
+        result = Evaluator(objective(net), X, y, weight, n, workers)(slice(0, n), n)
+    a = np.average(1 / (1 + np.exp(-(X @ net.views[0].W + net.views[0].b))), 0, weight)
+    divergence = 0.1 * np.log(0.1 / a) + 0.9 * np.log(0.9 / (1 - a))
+    errors = ((net(X) - y) ** 2).sum(axis=1)
+    expected = np.average(errors, weights=weight) + 0.3 * divergence.sum()
+    np.testing.assert_allclose(result.value, expected, rtol=1e-10)
 
 
 def test_two_runs_have_the_same_bits_and_another_seed_has_not():
@@ -344,13 +400,13 @@ def test_the_reported_loss_is_the_loss_that_is_minimised():
 @pytest.mark.parametrize("max_norm", [None, 0.01])
 def test_threads_share_the_parameters_without_changing_a_bit(max_norm, monkeypatch):
     sizes = {}
-    update = training._Block.gather
+    gather = Step._sum
 
-    def gather(block):
-        sizes.setdefault(threading.get_ident(), set()).add(len(block.w))
-        update(block)
+    def recorded(self, evaluation, block):
+        sizes.setdefault(threading.get_ident(), set()).add(len(block.params))
+        return gather(self, evaluation, block)
 
-    monkeypatch.setattr(training._Block, "gather", gather)
+    monkeypatch.setattr(Step, "_sum", recorded)
     one = fit(layers=LARGE, n_threads=1, max_norm=max_norm)
     sizes.clear()
     same(one, fit(layers=LARGE, n_threads=3, max_norm=max_norm))
@@ -388,10 +444,10 @@ def test_full_gradient_is_that_of_the_objective():
     X, y = rows(30), target_for("binary_log_loss", 30)
     ws = net.workspace(30, train=True)
     value = goal.value_and_grad(X, y, ws)
-    with training.Workers(2) as workers:
-        batch = training.BatchGradient(goal, ArrayRows(X), ArrayRows(y), None, 30, workers)
-        np.testing.assert_allclose(batch.value(slice(0, 30), 30), value, rtol=1e-12)
-        np.testing.assert_allclose(batch.gradient(), ws.grad, atol=1e-14)
+    with Workers(2) as workers:
+        result = Evaluator(goal, ArrayRows(X), ArrayRows(y), None, 30, workers)(slice(0, 30), 30)
+        np.testing.assert_allclose(result.value, value, rtol=1e-12)
+        np.testing.assert_allclose(goal.gradient(result), ws.grad, atol=1e-14)
 
 
 # What does not fit together

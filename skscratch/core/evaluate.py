@@ -1,0 +1,261 @@
+"""The objective on any part of the data: its value, and the parts of its gradient.
+
+Mini-batches, L-BFGS and validation all use the same `Evaluator`. A batch is cut into shards by its
+size and that of the network alone; the shards' gradients are added in their order. Threads
+therefore change no bit.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from skscratch.core.functions import Array
+from skscratch.core.network import Workspace
+from skscratch.core.objective import Evaluation, Objective
+from skscratch.core.rows import Index, Rows, as_columns, as_rows, within
+from skscratch.core.workers import Workers, shards
+
+# Rows that pass through the network at a time, so that a full batch of any size needs no more room
+# than this.
+BLOCK_ROWS = 1024
+# Dividing by a denormal number could overflow.
+SMALLEST_TOTAL = float(np.finfo(np.float64).tiny)
+
+
+class Evaluator:
+    """Evaluates an objective on rows of given data.
+
+    With T threads it keeps T + 1 gradients in memory, or fewer where there are fewer shards: shards
+    run in groups of T, and each group is added to the sum before the next one.
+
+    Parameters
+    ----------
+    objective : Objective
+        What to evaluate.
+    X, target : ndarray or Rows
+        The data; the same object twice for an autoencoder.
+    weight : ndarray of shape (n,) or (n, n_out), optional
+        Weights of the rows, or of each output of them.
+    batch_size : int
+        The largest number of rows that will be asked for at once.
+    workers : Workers
+        The threads.
+    rngs : list of Generator, optional
+        A source of random numbers for each shard, so that the noise does not depend on threads.
+    gradient : bool, default=True
+        If False, compute the loss as in prediction: no noise, no penalty, no gradient.
+    block_rows : int, default=1024
+        Rows that pass through the network at a time.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        X: Array | Rows,
+        target: Array | Rows,
+        weight: Array | None,
+        batch_size: int,
+        workers: Workers,
+        rngs: list[np.random.Generator] | None = None,
+        *,
+        gradient: bool = True,
+        block_rows: int = BLOCK_ROWS,
+    ) -> None:
+        rows, targets = check_data(objective, X, target)
+        self.objective, self.workers, self.rngs = objective, workers, rngs
+        self.weight = as_columns(weight, rows.shape[0])
+        self.gradient, self.block_rows = gradient, block_rows
+        self._cuts: dict[int, list[slice]] = {}
+        cuts = self._cut(batch_size)
+        most = max(cut.stop - cut.start for cut in cuts)
+        several = not objective.network.whole_batch and most > block_rows
+        n_workspaces = min(len(cuts), workers.n_threads)
+        self._shards = [
+            _Shard(objective, rows, targets, block_rows if several else most, several, gradient)
+            for _ in range(n_workspaces)
+        ]
+        if gradient:
+            self._parts = [shard.grad for shard in self._shards]
+            if len(cuts) > n_workspaces:
+                self._sum = np.zeros_like(self._parts[0])
+
+    def _cut(self, n: int) -> list[slice]:
+        """Return how a batch of n rows is cut."""
+        cuts = self._cuts.get(n)
+        if cuts is None:
+            network = self.objective.network
+            if not self.gradient:
+                size = self.block_rows
+                cuts = [slice(a, min(a + size, n)) for a in range(0, n, size)]
+            elif network.whole_batch:
+                cuts = [slice(0, n)]
+            else:
+                cuts = shards(n, network.n_params)
+            self._cuts[n] = cuts
+        return cuts
+
+    def __call__(self, rows: Index, n: int) -> Evaluation:
+        """Evaluate the objective on these n rows; if they have no weight, the total is 0.
+
+        The gradients in the result are overwritten by the next call.
+        """
+        weight = None if self.weight is None else self.weight[rows]
+        total = self.objective.total(n, weight)
+        if total < SMALLEST_TOTAL:
+            return Evaluation(0.0, 0.0, [])
+        cuts = self._cut(n)
+        if len(cuts) == 1:
+            rng = self.rngs[0] if self.rngs else None
+            value = self._shards[0](rows, cuts[0], weight, total, rng)
+            parts = self._parts[:1] if self.gradient else []
+        else:
+            values = [0.0] * len(cuts)
+            run = self._run_groups if self.gradient else self._run_all
+            parts = run(rows, cuts, weight, total, values)
+            value = sum(values)
+        if self.gradient:
+            value += self.objective.penalty(total)
+        return Evaluation(value, total, parts)
+
+    def _run_groups(
+        self,
+        rows: Index,
+        cuts: list[slice],
+        weight: Array | None,
+        total: float,
+        values: list[float],
+    ) -> list[Array]:
+        """Evaluate as many shards at a time as there are threads; return gradients to add."""
+
+        def evaluate(k: int) -> None:
+            rng = self.rngs[k] if self.rngs else None
+            shard = self._shards[k % len(self._shards)]
+            values[k] = shard(rows, cuts[k], weight, total, rng)
+
+        size = len(self._shards)
+        done: list[Array] = []
+        for first in range(0, len(cuts), size):
+            if first == size:
+                np.copyto(self._sum, self._parts[0])
+            if first >= size:
+                for part in self._parts[1 if first == size else 0 :]:
+                    self._sum += part
+                done = [self._sum]
+            group = range(first, min(first + size, len(cuts)))
+            self.workers.run([partial(evaluate, k) for k in group])
+        return [*done, *self._parts[: len(group)]]
+
+    def _run_all(
+        self,
+        rows: Index,
+        cuts: list[slice],
+        weight: Array | None,
+        total: float,
+        values: list[float],
+    ) -> list[Array]:
+        """Compute the values of all blocks, without gradients."""
+
+        def evaluate(first: int) -> None:
+            shard = self._shards[first]
+            for k in range(first, len(cuts), len(self._shards)):
+                values[k] = shard(rows, cuts[k], weight, total, None)
+
+        self.workers.run([partial(evaluate, k) for k in range(len(self._shards))])
+        return []
+
+
+class _Shard:
+    """Evaluates one shard of a batch at a time, in a workspace of its own."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        X: Rows,
+        target: Rows,
+        rows: int,
+        several: bool,
+        gradient: bool,
+    ) -> None:
+        network = objective.network
+        self.objective, self.X, self.target, self.rows = objective, X, target, rows
+        self.gradient = gradient
+        self.ws = Workspace(network, rows, train=gradient)
+        if gradient:
+            # The gradients of several blocks are added up in an array of their own.
+            self.grad = np.zeros_like(network.params) if several else self.ws.grad
+        self._taken: tuple[Index, int] | None = None
+
+    def __call__(
+        self,
+        rows: Index,
+        place: slice,
+        weight: Array | None,
+        total: float,
+        rng: np.random.Generator | None,
+    ) -> float:
+        self.ws.use_rng(rng)
+        start, stop = place.start, place.stop
+        value = self._block(rows, start, min(stop, start + self.rows), weight, total)
+        if not self.gradient or self.grad is self.ws.grad:
+            return value
+        self.grad[:] = self.ws.grad
+        for begin in range(start + self.rows, stop, self.rows):
+            value += self._block(rows, begin, min(stop, begin + self.rows), weight, total)
+            self.grad += self.ws.grad
+        return value
+
+    def _block(
+        self, rows: Index, start: int, stop: int, weight: Array | None, total: float
+    ) -> float:
+        if self._taken is None or self._taken[0] is not rows or self._taken[1] != start:
+            self._taken = rows, start
+            self.x, self.t = self._take(within(rows, start, stop), stop - start)
+        if weight is not None:
+            weight = weight[start:stop]
+        term = self.objective.data_term if self.gradient else self.objective.value
+        return term(self.x, self.t, self.ws, weight, total)
+
+    def _take(self, rows: Index, n: int) -> tuple[Array, Array]:
+        """Take n rows and their targets; the rows of an autoencoder, its own targets, only once."""
+        x = self.X.take(rows, self.ws.buffer("rows", n, self.X.shape[1]))
+        if self.target is self.X:
+            return x, x
+        return x, self.target.take(rows, self.ws.buffer("target", n, self.target.shape[1]))
+
+
+def evaluate(
+    objective: Objective,
+    X: Array | Rows,
+    target: Array | Rows,
+    weight: Array | None = None,
+    n_threads: int = 1,
+    block_rows: int = BLOCK_ROWS,
+) -> float:
+    """Return the mean loss over some rows, without noise, penalty or gradient.
+
+    Each thread passes `block_rows` rows through the network at a time.
+    """
+    n = X.shape[0]
+    with np.errstate(over="ignore", invalid="ignore"), Workers(n_threads) as workers:
+        whole = Evaluator(
+            objective, X, target, weight, n, workers, gradient=False, block_rows=block_rows
+        )
+        return whole(slice(0, n), n).value
+
+
+def check_data(objective: Objective, X: Array | Rows, target: Array | Rows) -> tuple[Rows, Rows]:
+    """Return X and targets as rows; raise a ValueError if they do not fit the objective."""
+    network = objective.network
+    rows = as_rows(X)
+    targets = rows if target is X else as_rows(target)
+    for name, data, width in (("X", rows, network.n_in), ("target", targets, network.n_out)):
+        if len(data.shape) != 2 or data.shape[1] != width:
+            raise ValueError(f"{name} must have shape (n, {width}), got {data.shape}.")
+    if rows.shape[0] != targets.shape[0] or rows.shape[0] < 1:
+        raise ValueError(f"X has {rows.shape[0]} rows, target {targets.shape[0]}.")
+    # Other rows than those of an array are taken as they come.
+    if isinstance(target, np.ndarray):
+        objective.loss.check_targets(target)
+    return rows, targets

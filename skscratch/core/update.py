@@ -1,0 +1,130 @@
+"""From gradients to new parameters, block by block: sum, penalty and update while in the cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from skscratch.core.functions import Array
+from skscratch.core.objective import Evaluation, Objective
+from skscratch.core.optimizers import Optimizer, OptimizerState
+from skscratch.core.workers import Workers
+
+# Parameters that the optimizer handles at a time. Alone, a thread keeps a block in its cache;
+# several threads must do few, large calls, or the interpreter lock goes back and forth, and they
+# share what is worth the hand-over.
+BLOCK_ALONE = 1 << 15
+BLOCK_SHARED = 1 << 20
+FEWEST_SHARED = 1 << 17
+
+
+class Step:
+    """Lets an optimizer change the parameters of an objective's network.
+
+    Parameters
+    ----------
+    objective : Objective
+        Its network's parameters are changed, and its penalty is added to the gradient.
+    optimizer : Optimizer
+        How a gradient becomes a change.
+    state : OptimizerState
+        The optimizer's state.
+    workers : Workers
+        The threads; the result does not depend on them.
+    max_norm : float, optional
+        Shorten a gradient to this norm if it is longer (Pascanu et al., 2013).
+
+    Attributes
+    ----------
+    under_way : bool
+        Whether a step has begun and not ended: then some parameters are new and some are not.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: Optimizer,
+        state: OptimizerState,
+        workers: Workers,
+        max_norm: float | None = None,
+    ) -> None:
+        self.objective, self.optimizer, self.state = objective, optimizer, state
+        self.workers, self.max_norm = workers, max_norm
+        self.under_way = False
+        n, dtype = objective.network.n_params, objective.network.dtype
+        self._shared = workers.n_threads > 1 and n > FEWEST_SHARED
+        size = max(1, min(n, BLOCK_ALONE))
+        if self._shared:
+            # Equal blocks, as many for each thread, so that the threads finish together.
+            size = -(-n // (workers.n_threads * -(-n // (workers.n_threads * BLOCK_SHARED))))
+        n_scratch = workers.n_threads if self._shared else 1
+        scratch = [np.empty(size, dtype) for _ in range(n_scratch)]
+        params = objective.network.params
+        self._blocks = [
+            _Block(place, params[place], tuple(slot[place] for slot in state.slots), room)
+            for place, room in (
+                (slice(a, min(a + size, n)), scratch[k % n_scratch][: min(size, n - a)])
+                for k, a in enumerate(range(0, n, size))
+            )
+        ]
+        self._lr = np.zeros((), dtype)
+
+    def __call__(self, evaluation: Evaluation, lr: float) -> None:
+        """Take one step along the gradients of an evaluation, which are used up."""
+        self.under_way = True
+        self._lr[()] = lr
+        self.state.t += 1
+        if self.max_norm is None:
+            self._run(self._sum_and_update, evaluation)
+        else:
+            # The norm needs all blocks before the first one takes its step.
+            self._run(self._sum_only, evaluation)
+            clip = self.max_norm / max(self.max_norm, self._norm(evaluation.parts[0]))
+            self._run(partial(self._clip_and_update, clip), evaluation)
+        self.under_way = False
+
+    def _run(self, do: Callable[[Evaluation, _Block], None], evaluation: Evaluation) -> None:
+        if self._shared:
+            self.workers.run([partial(do, evaluation, block) for block in self._blocks])
+        else:
+            for block in self._blocks:
+                do(evaluation, block)
+
+    def _sum(self, evaluation: Evaluation, block: _Block) -> Array:
+        return self.objective.gradient(evaluation, block.place, block.scratch)
+
+    def _sum_only(self, evaluation: Evaluation, block: _Block) -> None:
+        self._sum(evaluation, block)
+
+    def _update(self, block: _Block, g: Array) -> None:
+        self.optimizer.update(block.params, g, block.slots, block.scratch, self._lr, self.state.t)
+
+    def _sum_and_update(self, evaluation: Evaluation, block: _Block) -> None:
+        self._update(block, self._sum(evaluation, block))
+
+    def _clip_and_update(self, clip: float, evaluation: Evaluation, block: _Block) -> None:
+        g = evaluation.parts[0][block.place]
+        if clip < 1:
+            g *= clip
+        self._update(block, g)
+
+    @staticmethod
+    def _norm(gradient: Array) -> float:
+        """Norm of the gradient, summed in an order that threads do not change."""
+        starts = range(0, len(gradient), BLOCK_ALONE)
+        parts = [gradient[start : start + BLOCK_ALONE] for start in starts]
+        return math.sqrt(sum([float(np.dot(part, part)) for part in parts]))
+
+
+class _Block:
+    """A stretch of the parameters, and the same stretch of the optimizer's arrays."""
+
+    __slots__ = ("params", "place", "scratch", "slots")
+
+    def __init__(
+        self, place: slice, params: Array, slots: tuple[Array, ...], scratch: Array
+    ) -> None:
+        self.place, self.params, self.slots, self.scratch = place, params, slots, scratch
