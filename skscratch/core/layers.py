@@ -513,8 +513,11 @@ class Variational(Layer, name="variational", backward_reads="x", scratch=1, cach
         return x[:, :width], x[:, width:]
 
 
-class _Noise(Layer, backward_reads="", in_place=True, only_in_training=True):
-    """A layer that changes what passes in training and nothing in prediction."""
+class Noise(Layer, family="noise", backward_reads="", in_place=True, only_in_training=True):
+    """A layer that changes its rows in training and passes them on in prediction.
+
+    A subclass defines `add_noise`, and backward unless the derivative is 1.
+    """
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         if f.train:
@@ -523,6 +526,7 @@ class _Noise(Layer, backward_reads="", in_place=True, only_in_training=True):
             np.copyto(f.y, f.x)
 
     def add_noise(self, f: Frame) -> None:
+        """Fill ``f.y`` from ``f.x`` with random numbers of ``f.rng``."""
         raise NotImplementedError
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
@@ -536,7 +540,7 @@ def _random(f: Frame, out: Array) -> Array:
     return out
 
 
-class Dropout(_Noise, name="dropout", backward_reads="", in_place=True, cached=1):
+class Dropout(Noise, name="dropout", backward_reads="", in_place=True, cached=1):
     """y = x · mask / (1 - rate), each entry dropped with probability `rate` (Srivastava, 2014)."""
 
     rate: float = 0.5
@@ -555,7 +559,7 @@ class Dropout(_Noise, name="dropout", backward_reads="", in_place=True, cached=1
             np.multiply(f.dy, f.cached[0], out=f.dx)
 
 
-class MaskingNoise(_Noise, name="masking", backward_reads="", in_place=True, cached=1):
+class MaskingNoise(Noise, name="masking", backward_reads="", in_place=True, cached=1):
     """y = x with a share `level` of the entries set to 0 (Vincent et al., 2010, section 3.3)."""
 
     level: float = 0.25
@@ -573,7 +577,7 @@ class MaskingNoise(_Noise, name="masking", backward_reads="", in_place=True, cac
             np.multiply(f.dy, f.cached[0], out=f.dx)
 
 
-class GaussianNoise(_Noise, name="gaussian", scratch=1):
+class GaussianNoise(Noise, name="gaussian", scratch=1):
     """y = x + level · N(0, 1) (Vincent et al., 2010, section 3.3)."""
 
     level: float = 0.3
@@ -590,7 +594,7 @@ class GaussianNoise(_Noise, name="gaussian", scratch=1):
 
 
 class SaltAndPepperNoise(
-    _Noise, name="salt_and_pepper", backward_reads="", in_place=True, scratch=1, cached=1
+    Noise, name="salt_and_pepper", backward_reads="", in_place=True, scratch=1, cached=1
 ):
     """y = x with a share `level` of the entries set to `low` or `high`, by a fair coin."""
 
@@ -620,7 +624,7 @@ class SaltAndPepperNoise(
             np.multiply(f.dy, f.cached[0], out=f.dx)
 
 
-class Corruption(_Noise, name="corruption", backward_reads="", in_place=True):
+class Corruption(Noise, name="corruption", backward_reads="", in_place=True):
     """y = function(x, rng), for noise that only the user's domain knows, such as warped images.
 
     The function gets a block of rows and a generator, and returns as many rows of the same width.

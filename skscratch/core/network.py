@@ -203,9 +203,9 @@ class Network(Stack):
         for i, j in self.ties.items():
             ws.grad_views[j].W += ws.grad_views[i].W.T
 
-    def part(self, start: int, stop: int | None = None, then: Sequence[Layer] = ()) -> Part:
+    def part(self, start: int, stop: int | None = None, extra_layers: Sequence[Layer] = ()) -> Part:
         """Return layers `start` to `stop` as a network that shares these parameters."""
-        return Part(self, start, len(self.layers) if stop is None else stop, then)
+        return Part(self, start, len(self.layers) if stop is None else stop, extra_layers)
 
     def copy(self) -> Network:
         """Return a network with the same layers and its own copy of the parameters."""
@@ -285,20 +285,22 @@ class Network(Stack):
 class Part(Stack):
     """Some consecutive layers of a network, sharing its parameters.
 
-    `then` are further layers without parameters, behind the network's own: a loss's inverse link,
-    for one, so that a decoder that is trained on raw outputs still returns what the data look like.
+    `extra_layers` without parameters follow the network's own, such as a loss's inverse link: a
+    decoder that is trained on raw outputs then returns values like the data's.
     """
 
-    def __init__(self, network: Network, start: int, stop: int, then: Sequence[Layer] = ()) -> None:
+    def __init__(
+        self, network: Network, start: int, stop: int, extra_layers: Sequence[Layer] = ()
+    ) -> None:
         self.network, self.start, self.stop = network, start, stop
-        self.then = tuple(then)
-        super().__init__(network.layers[start:stop] + self.then, network.widths[start])
+        self.extra_layers = tuple(extra_layers)
+        super().__init__(network.layers[start:stop] + self.extra_layers, network.widths[start])
         self.dtype = network.dtype
-        self.views = network.views[start:stop] + [SimpleNamespace() for _ in self.then]
+        self.views = network.views[start:stop] + [SimpleNamespace() for _ in self.extra_layers]
 
     # A pickled part brings its network along; in one pickle they stay together.
     def __reduce__(self) -> tuple[Any, ...]:
-        return Part, (self.network, self.start, self.stop, self.then)
+        return Part, (self.network, self.start, self.stop, self.extra_layers)
 
 
 class Steps:

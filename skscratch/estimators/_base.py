@@ -25,24 +25,15 @@ from skscratch.core.evaluate import evaluate
 from skscratch.core.functions import Array
 from skscratch.core.layers import (
     Corruption,
-    GaussianNoise,
     Layer,
-    MaskingNoise,
-    SaltAndPepperNoise,
+    Noise,
 )
 from skscratch.core.losses import Loss
 from skscratch.core.network import PREDICT_ROWS, Network, Stack
 from skscratch.core.objective import Objective
-from skscratch.core.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from skscratch.core.optimizers import AdamW, Optimizer
 from skscratch.core.rows import Rows, RowSubset
-from skscratch.core.schedules import (
-    Adaptive,
-    Constant,
-    Cosine,
-    InverseScaling,
-    OneCycle,
-    Schedule,
-)
+from skscratch.core.schedules import Constant, Cosine, OneCycle, Schedule
 from skscratch.core.training import (
     Patience,
     TrainingRun,
@@ -51,13 +42,13 @@ from skscratch.core.training import (
     train,
 )
 from skscratch.core.workers import MOST_SHARDS, predict
+from skscratch.estimators._parameters import NamesOf, recipe_of
 from skscratch.estimators._sklearn import (
     CallbackSupportMixin,
     FitTasks,
     Interval,
     Options,
     RandomDraws,
-    StrOptions,
     as_rows,
     begin_training,
     check_rows,
@@ -68,26 +59,8 @@ from skscratch.estimators._sklearn import (
     thread_count,
 )
 
-SOLVERS: dict[str, Callable[[Any], Optimizer]] = {
-    "sgd": lambda e: SGD(e.momentum, e.nesterovs_momentum),
-    "adam": lambda e: Adam(e.beta_1, e.beta_2, e.epsilon),
-    "rmsprop": lambda e: RMSprop(epsilon=e.epsilon),
-    "adamw": lambda e: AdamW(e.beta_1, e.beta_2, e.epsilon, e.alpha),
-}
-
-SCHEDULES: dict[str, Callable[[Any], Schedule]] = {
-    "constant": lambda e: Constant(e.learning_rate_init),
-    "invscaling": lambda e: InverseScaling(e.learning_rate_init, e.power_t),
-    "adaptive": lambda e: Adaptive(e.learning_rate_init),
-    "cosine": lambda e: Cosine(e.learning_rate_init),
-    "one_cycle": lambda e: OneCycle(e.learning_rate_init),
-}
-
-NOISES = {
-    "gaussian": GaussianNoise,
-    "masking": MaskingNoise,
-    "salt_and_pepper": SaltAndPepperNoise,
-}
+# Schedules that run towards an end.
+ENDING = Cosine | OneCycle
 
 
 class Names(NamedTuple):
@@ -158,7 +131,8 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             Interval(Integral, 1, None, closed="left"),
             Options(Real, {np.inf}),
         ],
-        "noise": [StrOptions(set(NOISES)), callable, None],
+        # A function is given as it is.
+        "noise": [NamesOf(Noise, without=frozenset({"corruption"})), callable, None],
         "noise_level": [Interval(Real, 0, None, closed="left")],
         "n_jobs": [Integral, None],
     }
@@ -197,14 +171,17 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         return None
 
     def _make_optimizer(self) -> Optimizer:
-        return SOLVERS[self.solver](self)
+        optimizer: Optimizer = recipe_of(self, Optimizer, "solver")
+        return optimizer
 
     def _schedule(self, *, endless: bool) -> Schedule:
-        schedule = SCHEDULES[self.learning_rate](self)
-        # Nobody knows how many calls of partial_fit will follow: a schedule that runs towards an
-        # end would have the network stop learning half-way.
-        if endless and isinstance(schedule, Cosine | OneCycle):
-            return Constant(self.learning_rate_init)
+        schedule: Schedule = recipe_of(
+            self, Schedule, "learning_rate", initial=float(self.learning_rate_init)
+        )
+        # The number of partial_fit calls is unknown: a schedule that runs towards an end would have
+        # the network stop learning half-way.
+        if endless and isinstance(schedule, ENDING):
+            return Constant(schedule.initial)
         return schedule
 
     def _patience(self) -> Patience | None:
@@ -214,21 +191,23 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         )
 
     def _l2(self) -> float:
-        # With 'adamw', alpha is the optimizer's.
-        return 0.0 if self.solver == "adamw" else self.alpha
+        # AdamW decays the weights itself.
+        return 0.0 if isinstance(self._make_optimizer(), AdamW) else self.alpha
 
     def _noise_layers(self) -> list[Layer]:
         """Return what disturbs the input in training."""
         if self.noise is None:
             return []
+        if isinstance(self.noise, Noise):
+            return [self.noise]
         if callable(self.noise):
             return [Corruption(self.noise)]
-        if self.noise != "gaussian" and self.noise_level > 1:
+        if self.noise in ("masking", "salt_and_pepper") and self.noise_level > 1:
             raise ValueError(
                 f"noise_level is a share of the entries for noise={self.noise!r}: it must be at "
                 f"most 1, got {self.noise_level}."
             )
-        return [NOISES[self.noise](float(self.noise_level))]
+        return [recipe_of(self, Noise, "noise")]
 
     def _max_norm(self) -> float | None:
         return None

@@ -34,7 +34,6 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.interrupts import Interrupts
-from skscratch.core.named import Named
 from skscratch.core.rows import ArrayRows, Index, Rows
 from skscratch.core.workers import MOST_SHARDS
 from skscratch.estimators._kinds import check_numbers
@@ -45,7 +44,6 @@ __all__ = [
     "Interval",
     "LinearClassifierMixin",
     "ModelReaderMixin",
-    "NamesOf",
     "Options",
     "RandomDraws",
     "SparseRows",
@@ -169,22 +167,6 @@ def _on_copy(method: Callable[..., Any]) -> Callable[..., Any]:
         return method(copy_of(estimator), *args, **kwargs)
 
     return read
-
-
-class NamesOf(StrOptions):
-    """The names of a family as a parameter constraint, those enrolled later included."""
-
-    def __init__(self, family: type[Named], *others: str) -> None:
-        self.family, self.others = family, set(others)
-        super().__init__(self._now())
-
-    def _now(self) -> set[str]:
-        return set(self.family.members()) | self.others
-
-    def is_satisfied_by(self, val: Any) -> bool:
-        """Tell whether a value is one of the names."""
-        self.options = self._now()
-        return bool(super().is_satisfied_by(val))
 
 
 def accepts(function: Callable[..., Any], parameter: str) -> bool:

@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 
-from skscratch.core.activations import Activation, Sigmoid
+from skscratch.core.activations import Activation, Identity, Sigmoid, Softmax
 from skscratch.core.functions import Array
 from skscratch.core.initializers import Initializer
 from skscratch.core.layers import (
@@ -27,20 +27,20 @@ from skscratch.core.layers import (
 from skscratch.core.losses import BinaryLogLoss, Loss
 from skscratch.core.network import Network, Part
 from skscratch.core.objective import Objective
+from skscratch.core.optimizers import SGD, Optimizer
 from skscratch.core.rows import Rows
+from skscratch.core.schedules import Schedule
 from skscratch.core.training import Patience, TrainingRun
 from skscratch.estimators._base import (
-    SCHEDULES,
-    SOLVERS,
     FitData,
     NetworkEstimator,
     layer_sizes,
 )
 from skscratch.estimators._kinds import check_numbers
+from skscratch.estimators._parameters import NamesOf
 from skscratch.estimators._sklearn import (
     Interval,
     ModelReaderMixin,
-    NamesOf,
     RandomDraws,
     StrOptions,
     UnavailableError,
@@ -58,7 +58,6 @@ from skscratch.estimators._sklearn import (
 
 # How long training lasts where `max_iter` does not say.
 FEWEST_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 3000, 20, 250
-LOSSES = {"squared_error", "binary_log_loss", "absolute_error", "huber"}
 # How far a row's neighbour is, by which a contractive penalty measures the encoder's slope.
 PERTURBATION = 1e-2
 # Columns whose mean square is more than this times the typical one dominate the error.
@@ -101,20 +100,20 @@ class AutoencoderTransformer(
         Widths of the encoder's hidden layers. An empty tuple is allowed.
     decoder_layer_sizes : array-like of int or None, default=None
         Widths of the decoder's hidden layers; None mirrors the encoder's.
-    activation : str, default='relu'
+    activation : str or Activation, default='relu'
         Activation of the hidden layers: 'relu', 'tanh', 'logistic', 'elu', 'gelu', 'silu',
-        'softplus', 'leaky_relu', 'softmax', 'identity', or the name of an activation of your own.
-    latent_activation : str, default='identity'
+        'softplus', 'leaky_relu', 'softmax', 'identity', the name of your own, or an instance.
+    latent_activation : str or Activation, default='identity'
         Activation of the latent features.
-    output_activation : str, default='auto'
+    output_activation : str or Activation, default='auto'
         Activation of the reconstruction. 'auto' is 'logistic' where all training data lie in
         [0, 1], to a few units of rounding, else 'identity'; `output_activation_` tells which.
-    loss : {'squared_error', 'binary_log_loss', 'absolute_error', 'huber', 'auto'}, \
+    loss : {'squared_error', 'binary_log_loss', 'absolute_error', 'huber', 'auto'} or Loss, \
 default='squared_error'
         Reconstruction error, averaged over the features. 'binary_log_loss' needs data in [0, 1]
         and a logistic output. 'auto' is 'binary_log_loss' where all training data lie in [0, 1]
         and the output may be logistic, else 'squared_error'; `reconstruction_loss_` tells which.
-    noise : {'gaussian', 'masking', 'salt_and_pepper'}, callable or None, default=None
+    noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
         Disturb the input in training; the target stays clean (a denoising autoencoder). A function
         gets a block of rows and a `numpy.random.Generator`, and returns as many rows of the same
         width: what only you know of your data, such as warping images.
@@ -143,25 +142,26 @@ default='squared_error'
         Let each decoder layer use the transposed weights of its encoder layer. 'auto' does so where
         the decoder mirrors the encoder and training is not disturbed by `noise` or `beta`;
         `tied_weights_` tells whether it does.
-    initializer : str, default='fan_in_uniform'
+    initializer : str or Initializer, default='fan_in_uniform'
         Initial weights: 'fan_in_uniform', 'he_normal', 'he_uniform', 'glorot_normal',
-        'glorot_uniform', 'lecun_normal', 'lecun_uniform' or 'zeros'.
-    solver : {'adam', 'adamw', 'rmsprop', 'sgd'}, default='adam'
-        How gradients become steps.
+        'glorot_uniform', 'lecun_normal', 'lecun_uniform', 'zeros', or an instance.
+    solver : {'adam', 'adamw', 'rmsprop', 'sgd'}, str or Optimizer, default='adam'
+        How gradients become steps: a name, that of your own optimizer too, or an instance.
     alpha : float, default=0.0
         Strength of the L2 penalty on the weights, divided by the rows of a batch; with 'adamw'
         the decoupled weight decay instead.
     batch_size : int or 'auto', default=128
         Rows in a mini-batch, at most all; 'auto' is ``min(200, n_samples)``.
-    learning_rate : {'one_cycle', 'cosine', 'constant', 'invscaling', 'adaptive'}, \
+    learning_rate : {'one_cycle', 'cosine', 'constant', 'invscaling', 'adaptive'} or Schedule, \
 default='one_cycle'
         How the learning rate changes over `max_iter` epochs. 'one_cycle' and 'cosine' end at 0,
         so in `partial_fit`, which knows no end, both stay constant. 'invscaling' and 'adaptive'
         need ``solver='sgd'``.
     learning_rate_init : float, default=2e-3
-        Initial learning rate; with 'one_cycle' the highest.
+        Initial learning rate; with 'one_cycle' the highest. Only used when `learning_rate` is a
+        name.
     power_t : float, default=0.5
-        Exponent of 'invscaling'. Only used by it.
+        Exponent of 'invscaling'. Only used when `learning_rate='invscaling'`.
     max_iter : int or None, default=None
         Number of epochs; fewer only with `early_stopping` or 'adaptive'. None is as many as make
         3,000 steps (updates of the weights, one for each batch), but at least 20 and at most 250.
@@ -178,18 +178,18 @@ default='one_cycle'
     warm_start : bool, default=False
         Go on from the weights of the previous fit.
     momentum : float, default=0.9
-        Momentum, in [0, 1]. Only used by 'sgd'.
+        Momentum, in [0, 1]. Only used when `solver='sgd'`.
     nesterovs_momentum : bool, default=True
-        Use Nesterov's momentum. Only used by 'sgd'.
+        Use Nesterov's momentum. Only used when `solver='sgd'`.
     early_stopping : bool, default=False
         Stop when the loss on the validation rows no longer improves. Without `X_val`, a part of
         the training rows is held out.
     validation_fraction : float, default=0.1
         Share of the rows to hold out, above 0. Only used with `early_stopping` and without `X_val`.
     beta_1, beta_2 : float, default=0.9 and 0.999
-        Decay rates of the moments, in [0, 1). Only used by 'adam' and 'adamw'.
+        Decay rates of the moments, in [0, 1). Only used when `solver` is 'adam' or 'adamw'.
     epsilon : float, default=1e-8
-        Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero. Only used by these.
+        Keeps the solver from dividing by zero. Only used when it is 'adam', 'adamw' or 'rmsprop'.
     n_iter_no_change : int, default=10
         Epochs without improvement before training stops. Used as `tol` is.
     n_jobs : int or None, default=None
@@ -297,7 +297,7 @@ default='one_cycle'
         "activation": [NamesOf(Activation)],
         "latent_activation": [NamesOf(Activation)],
         "output_activation": [NamesOf(Activation, "auto")],
-        "loss": [StrOptions(LOSSES | {"auto"})],
+        "loss": [NamesOf(Loss, "auto")],
         "sparsity": [Interval(Real, 0, None, closed="left")],
         "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None],
         "contraction": [Interval(Real, 0, None, closed="left")],
@@ -305,9 +305,9 @@ default='one_cycle'
         "beta": [Interval(Real, 0, None, closed="left")],
         "tied_weights": ["boolean", StrOptions({"auto"})],
         "initializer": [NamesOf(Initializer)],
-        "solver": [StrOptions(set(SOLVERS))],
+        "solver": [NamesOf(Optimizer)],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions(set(SCHEDULES))],
+        "learning_rate": [NamesOf(Schedule)],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
     }
 
@@ -406,17 +406,13 @@ default='one_cycle'
             self._choose_loss_and_output(in_unit_interval)
             self.tied_weights_ = self.noise is None
             _warn_of_scales(X)
+        self._check_targets(name, low, high, X.dtype)
         if not in_unit_interval:
             self._check_reach(name, low, high)
         return FitData(X, None, weight, encoded=None)
 
     def _check_reach(self, name: str, low: float, high: float) -> None:
-        """Say so where data outside [0, 1] cannot be rebuilt by the chosen loss and output."""
-        if self.reconstruction_loss_ == "binary_log_loss":
-            raise ValueError(
-                f"The loss 'binary_log_loss' needs data in [0, 1], but {name} runs from {low:g} to "
-                f"{high:g}. Scale it (MinMaxScaler with clip=True), or choose loss='squared_error'."
-            )
+        """Warn if data outside [0, 1] cannot be rebuilt by the output that was chosen."""
         if self.output_activation_ == "logistic" and self.output_activation == "auto":
             warnings.warn(
                 "output_activation='auto' has chosen 'logistic', because the first data lay in "
@@ -424,6 +420,15 @@ default='one_cycle'
                 "Choose output_activation='identity', or scale the data.",
                 UserWarning,
                 stacklevel=6,
+            )
+
+    def _check_targets(self, name: str, low: float, high: float, dtype: Any) -> None:
+        loss = self._loss()
+        if not loss.allows(low, high, dtype):
+            raise ValueError(
+                f"The loss {loss.name or loss!r} needs data in [{loss.interval[0]:g}, "
+                f"{loss.interval[1]:g}], but {name} runs from {low:g} to {high:g}. Scale it "
+                "(MinMaxScaler with clip=True), or choose loss='squared_error'."
             )
 
     def _choose_loss_and_output(self, in_unit_interval: bool) -> None:
@@ -438,9 +443,19 @@ default='one_cycle'
                     f"got {output!r}."
                 )
             output = "logistic"
-        if output == "auto":
+        link = Loss.resolve(loss).link
+        if link not in ("identity", *Activation.members()):
+            raise ValueError(
+                f"loss={loss!r} turns outputs into reconstructions by {link!r}, which is no "
+                "activation. Accepted are losses with the link 'identity', or one that is."
+            )
+        if link != "identity" and output not in ("auto", link):
+            raise ValueError(f"loss={loss!r} needs output_activation='auto', got {output!r}.")
+        if output == "auto" and link != "identity":
+            output = link
+        elif output == "auto":
             output = "logistic" if in_unit_interval else "identity"
-        self.reconstruction_loss_, self.output_activation_ = str(loss), str(output)
+        self.reconstruction_loss_, self.output_activation_ = loss, output
 
     def _layers(self, n_in: int) -> tuple[list[Layer], dict[int, int]]:
         self._check_combination()
@@ -461,8 +476,8 @@ default='one_cycle'
             *([Variational(beta)] if beta else []),
             *self._sparsity_layers(self.sparsity / n_in),
         ]
-        # A loss on raw outputs brings the logistic function itself.
-        raw = self.reconstruction_loss_ == "binary_log_loss"
+        # A loss on raw outputs applies the activation itself.
+        raw = self._loss().link != "identity"
         last = self._dense(n_in, "identity" if raw else self.output_activation_)
         layers = [*encoder, *self._hidden_layers(decoder_sizes), *last]
         return layers, self._ties(layers, encoder_sizes, decoder_sizes)
@@ -470,12 +485,15 @@ default='one_cycle'
     def _check_combination(self) -> None:
         """Refuse parameters that make no sense together."""
         target, latent = self.sparsity_target, self.latent_activation
-        if self.learning_rate in ("adaptive", "invscaling") and self.solver != "sgd":
+        if self.learning_rate in ("adaptive", "invscaling") and not isinstance(
+            self._make_optimizer(), SGD
+        ):
             raise ValueError(
                 f"learning_rate={self.learning_rate!r} is made for solver='sgd', got "
                 f"{self.solver!r}. Choose 'one_cycle', 'cosine' or 'constant'."
             )
-        if self.beta and latent != "identity":
+        layer = Activation.resolve(latent)
+        if self.beta and not isinstance(layer, Identity):
             raise ValueError(
                 f"beta > 0 needs latent_activation='identity', got {latent!r}: the means of a "
                 "normal distribution are free."
@@ -492,7 +510,7 @@ default='one_cycle'
             )
         if target is not None and not self.sparsity:
             raise ValueError("sparsity_target needs sparsity > 0, the weight of its penalty.")
-        if target is not None and latent not in ("logistic", "softmax"):
+        if target is not None and not isinstance(layer, Sigmoid | Softmax):
             raise ValueError(
                 "sparsity_target needs activities in (0, 1): choose latent_activation='logistic' "
                 f"or 'softmax', got {latent!r}."
@@ -515,9 +533,10 @@ default='one_cycle'
             layer for size in sizes for layer in [*self._dense(size, self.activation), *dropout]
         ]
 
-    def _dense(self, width: int, activation: str) -> list[Layer]:
-        dense = Dense(int(width), Initializer.named(self.initializer))
-        return [dense] if activation == "identity" else [dense, Activation.named(activation)]
+    def _dense(self, width: int, activation: str | Activation) -> list[Layer]:
+        dense = Dense(int(width), Initializer.resolve(self.initializer))
+        layer = Activation.resolve(activation)
+        return [dense] if isinstance(layer, Identity) else [dense, layer]
 
     def _ties(
         self, layers: list[Layer], encoder_sizes: list[int], decoder_sizes: list[int]
@@ -543,7 +562,7 @@ default='one_cycle'
         return Objective(network, self._loss(), l2=self._l2(), scale=1 / network.n_out)
 
     def _loss(self) -> Loss:
-        return Loss.named(self.reconstruction_loss_)
+        return Loss.resolve(self.reconstruction_loss_)
 
     def _max_epochs(self, steps_per_epoch: int) -> int:
         if self.max_iter is None:
@@ -591,8 +610,9 @@ default='one_cycle'
     @fitted_property
     def decoder_(self) -> Part:
         """The layers from the latent features to the reconstruction."""
-        then = [Sigmoid()] if isinstance(self._fitted_loss, BinaryLogLoss) else []
-        return self.network_.part(self._middle, then=then)
+        link = self._fitted_loss.link
+        extra = [] if link == "identity" else [Activation.named(link)]
+        return self.network_.part(self._middle, extra_layers=extra)
 
     @property
     def _n_features_out(self) -> int:

@@ -28,7 +28,7 @@ from skscratch.core.functions import Array
 from skscratch.core.initializers import GlorotUniform
 from skscratch.core.interrupts import Interrupts
 from skscratch.core.layers import Dense, Dropout, Layer, LayerNorm
-from skscratch.core.losses import Huber, Loss, Pinball, SquaredError
+from skscratch.core.losses import Loss, Pinball, SquaredError
 from skscratch.core.network import Network, Stack
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD, Optimizer
@@ -36,19 +36,18 @@ from skscratch.core.schedules import Constant, Schedule
 from skscratch.core.training import DivergenceError, TrainingRun, TrainingState
 from skscratch.core.workers import Workers
 from skscratch.estimators._base import (
-    SCHEDULES,
-    SOLVERS,
+    ENDING,
     TRAINING,
     VALIDATION,
     FitData,
     NetworkEstimator,
     layer_sizes,
 )
+from skscratch.estimators._parameters import NamesOf, recipe_of
 from skscratch.estimators._sklearn import (
     FitTasks,
     Interval,
     ModelReaderMixin,
-    NamesOf,
     RandomDraws,
     StrOptions,
     UnavailableError,
@@ -69,8 +68,10 @@ from skscratch.estimators._sklearn import (
 )
 from skscratch.estimators._targets import ClassTargets, check_labels, class_weights
 
-# Schedules that fall to 0 at the last epoch.
-ENDING = ("cosine", "one_cycle")
+# Losses of class targets, which a regression has not.
+OF_CLASSES = frozenset({"log_loss", "hinge", "squared_hinge", "multiclass_hinge"})
+# Those of solver='sgd'.
+SCIKIT_LEARNS_SCHEDULES = ("constant", "invscaling", "adaptive")
 
 
 def _has_partial_fit(estimator: Any) -> None:
@@ -93,9 +94,9 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **NetworkEstimator._parameter_constraints,
         "activation": [NamesOf(Activation), Activation, list, tuple],
-        "solver": [StrOptions({"lbfgs", *SOLVERS})],
+        "solver": [NamesOf(Optimizer, "lbfgs")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions(set(SCHEDULES))],
+        "learning_rate": [NamesOf(Schedule)],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
         "layer_norm": ["boolean"],
@@ -239,9 +240,11 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
         return SGD() if self.solver == "lbfgs" else super()._make_optimizer()
 
     def _schedule(self, *, endless: bool) -> Schedule:
-        # scikit-learn's own schedules are for sgd only, as there; the others are for all.
-        if self.solver != "sgd" and self.learning_rate not in ENDING:
-            return Constant(self.learning_rate_init)
+        # As in scikit-learn, its own schedules are used by sgd only.
+        if self.learning_rate in SCIKIT_LEARNS_SCHEDULES and not isinstance(
+            self._make_optimizer(), SGD
+        ):
+            return Constant(float(self.learning_rate_init))
         return super()._schedule(endless=endless)
 
     def _rows_in_batch(self, n: int) -> int:
@@ -297,7 +300,8 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
             super()._optimise(objective, data, held_out, state, incremental=incremental)
             reached_the_end = self.n_iter_ == self.max_iter and not self._stopped
             # A schedule that ends there was meant to.
-            if not incremental and reached_the_end and self.learning_rate not in ENDING:
+            ends = isinstance(self._schedule(endless=False), ENDING)
+            if not incremental and reached_the_end and not ends:
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                     "optimization hasn't converged yet.",
@@ -528,18 +532,19 @@ class MLPClassifier(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, _Multilaye
     activation : str, Activation or list, default='relu'
         Activation of the hidden layers: scikit-learn's 'identity', 'logistic', 'tanh' and 'relu',
         any other that `skscratch.core.Activation` knows, or a list with one for each layer.
-    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'}, default='adam'
-        'lbfgs' is SciPy's L-BFGS-B on all rows at once; the others take mini-batches.
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'}, str or Optimizer, default='adam'
+        'lbfgs' is SciPy's L-BFGS-B on all rows at once; the others take mini-batches: a name, that
+        of your own optimizer too, or an instance.
     alpha : float, default=0.0001
         Strength of the L2 penalty on the weights; with 'adamw' the decoupled weight decay.
     batch_size : int or 'auto', default='auto'
         Rows in a mini-batch; 'auto' is ``min(200, n_samples)``.
-    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'}, \
+    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'} or Schedule, \
 default='constant'
         How the learning rate changes. 'invscaling' and 'adaptive' are only used by 'sgd'; 'cosine'
         and 'one_cycle' end at 0 after `max_iter` epochs.
     learning_rate_init : float, default=0.001
-        Initial learning rate. Not used by 'lbfgs'.
+        Initial learning rate. Not used by 'lbfgs'. Only used when `learning_rate` is a name.
     power_t : float, default=0.5
         Exponent of 'invscaling'. Only used by it.
     max_iter : int, default=200
@@ -579,7 +584,7 @@ default='constant'
         name weigh 1, and classes without rows do not count.
     label_smoothing : float, default=0.0
         Share by which the targets move towards even odds, in [0, 1).
-    noise : {'gaussian', 'masking', 'salt_and_pepper'}, callable or None, default=None
+    noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
         Disturb the input in training. A function gets a block of rows and a
         `numpy.random.Generator`, and returns as many rows of the same width, such as warped
         images. Not for 'lbfgs'.
@@ -988,28 +993,29 @@ class MLPRegressor(RegressorMixin, ClassNamePrefixFeaturesOutMixin, _MultilayerP
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson', 'absolute_error', 'huber', 'pinball'}, \
+    loss : {'squared_error', 'poisson', 'absolute_error', 'huber', 'pinball'}, str or Loss, \
 default='squared_error'
         Half the squared error; half the Poisson deviance of targets that are at least 0, where the
-        outputs are logarithms; the absolute error, for the median; Huber's mixture of both; or the
-        pinball loss, for quantiles.
+        outputs are logarithms; the absolute error, for the median; Huber's mixture of both; the
+        pinball loss, for quantiles; the name of your own, or an instance.
     hidden_layer_sizes : array-like of int, default=(100,)
         Width of each hidden layer.
     activation : str, Activation or list, default='relu'
         Activation of the hidden layers: scikit-learn's 'identity', 'logistic', 'tanh' and 'relu',
         any other that `skscratch.core.Activation` knows, or a list with one for each layer.
-    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'}, default='adam'
-        'lbfgs' is SciPy's L-BFGS-B on all rows at once; the others take mini-batches.
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'}, str or Optimizer, default='adam'
+        'lbfgs' is SciPy's L-BFGS-B on all rows at once; the others take mini-batches: a name, that
+        of your own optimizer too, or an instance.
     alpha : float, default=0.0001
         Strength of the L2 penalty on the weights; with 'adamw' the decoupled weight decay.
     batch_size : int or 'auto', default='auto'
         Rows in a mini-batch; 'auto' is ``min(200, n_samples)``.
-    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'}, \
+    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'} or Schedule, \
 default='constant'
         How the learning rate changes. 'invscaling' and 'adaptive' are only used by 'sgd'; 'cosine'
         and 'one_cycle' end at 0 after `max_iter` epochs.
     learning_rate_init : float, default=0.001
-        Initial learning rate. Not used by 'lbfgs'.
+        Initial learning rate. Not used by 'lbfgs'. Only used when `learning_rate` is a name.
     power_t : float, default=0.5
         Exponent of 'invscaling'. Only used by it.
     max_iter : int, default=200
@@ -1047,7 +1053,7 @@ default='constant'
         Which quantiles to predict; those of a list never cross. Only used by 'pinball'.
     huber_delta : float, default=1.0
         Errors above this count linearly. Only used by 'huber'.
-    noise : {'gaussian', 'masking', 'salt_and_pepper'}, callable or None, default=None
+    noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
         Disturb the input in training. A function gets a block of rows and a
         `numpy.random.Generator`, and returns as many rows of the same width, such as warped
         images. Not for 'lbfgs'.
@@ -1143,7 +1149,7 @@ default='constant'
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_MultilayerPerceptron._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "pinball"})],
+        "loss": [NamesOf(Loss, without=OF_CLASSES)],
         "quantile": [Interval(Real, 0, 1, closed="neither"), list, tuple],
         "huber_delta": [Interval(Real, 0, None, closed="neither")],
     }
@@ -1224,11 +1230,10 @@ default='constant'
         self.huber_delta = huber_delta
 
     def _loss(self) -> Loss:
-        if self.loss == "huber":
-            return Huber(float(self.huber_delta))
         if self.loss == "pinball":
             return Pinball(self._quantiles())
-        return Loss.named(self.loss)
+        loss: Loss = recipe_of(self, Loss, "loss")
+        return loss
 
     def _quantiles(self) -> tuple[float, ...]:
         values = self.quantile if isinstance(self.quantile, list | tuple) else [self.quantile]
@@ -1248,13 +1253,13 @@ default='constant'
         X, y = check_rows(self, X, y=y, reset=reset, names=names, multi_output=True, y_numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if self.loss == "poisson" and np.min(y) < 0:
-            raise ValueError(
-                f"loss='poisson' needs targets that are 0 or more; {names.y} has negative ones."
-            )
         target = np.ascontiguousarray(y, dtype=network_dtype(X)).reshape(len(y), -1)
         if not np.isfinite(target).all():
             raise ValueError(f"{names.y} contains NaN, None or infinity.")
+        try:
+            self._loss().check_targets(target)
+        except ValueError as error:
+            raise ValueError(f"{names.y}: {error}") from None
         if self.loss == "pinball" and len(self._quantiles()) > 1:
             if target.shape[1] > 1:
                 raise ValueError(
