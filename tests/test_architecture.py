@@ -41,7 +41,16 @@ CORE = [
     "linear_algebra",
     "linear",
 ]
-ESTIMATORS = ["_kinds", "_sklearn", "_parameters", "_targets", "_base", "mlp", "autoencoder", "linear_svm"]
+ESTIMATORS = [
+    "_kinds",
+    "_sklearn",
+    "_parameters",
+    "_targets",
+    "_base",
+    "mlp",
+    "autoencoder",
+    "linear_svm",
+]
 USERS = ["datasets", "images", "display", "persistence", "keras"]
 FLOORS = [
     *[f"skscratch.core.{name}" for name in CORE],

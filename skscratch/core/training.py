@@ -64,6 +64,9 @@ class TrainingState:
 class TrainingRun:
     """What happened: one loss an epoch, and one score an epoch if `validate` is given.
 
+    `rates` are the learning rates of the last step of each epoch, `norms` the norms of its gradient
+    before it was shortened (None without `max_norm`).
+
     `stopped` is ``"patience"``, ``"on_epoch"``, ``"interrupted"`` or ``"diverged"`` (with the best
     parameters kept), or None when all epochs were run.
     """
@@ -71,6 +74,8 @@ class TrainingRun:
     state: TrainingState
     losses: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    norms: list[float | None] = field(default_factory=list)
     stopped: str | None = None
 
     @property
@@ -188,6 +193,8 @@ def train(
 
         def judge() -> str | None:
             run.losses.append(epoch.loss)
+            run.rates.append(epoch.rate)
+            run.norms.append(step.norm)
             finite = math.isfinite(epoch.loss)
             if not (finite or (keep_best and state.best_params is not None)):
                 raise _divergence(state.clock)
@@ -267,6 +274,7 @@ class _Epoch:
         self.evaluate, self.step, self.schedule, self.state = evaluate, step, schedule, state
         self.batches, self.interrupts = batches, interrupts
         self.loss, self.n_rows, self.n_whole = 0.0, 0, 0
+        self.rate = 0.0
         #: After how many whole epochs parameters were last kept, and those parameters.
         self._kept: tuple[int, Array] | None = None
         # Where Ctrl-C only sets a flag, nothing is lost between epochs of one step.
@@ -288,7 +296,8 @@ class _Epoch:
             result = self.evaluate(rows, size)
             total += result.value * size
             if result.total > 0:
-                self.step(result, self.schedule.rate(clock))
+                self.rate = self.schedule.rate(clock)
+                self.step(result, self.rate)
             clock.step += 1
             self.n_rows += size
             self.loss = total / self.n_rows
@@ -322,10 +331,13 @@ class _Epoch:
         if self._kept is not None:
             n_whole, params = self._kept
             np.copyto(self.params, params)
-        del run.losses[n_whole:], run.scores[n_whole:]
+        for column in (run.losses, run.scores, run.rates, run.norms):
+            del column[n_whole:]
         if not n_whole and self.n_rows and math.isfinite(self.loss):
             # The mean over the steps that were taken.
             run.losses.append(self.loss)
+            run.rates.append(self.rate)
+            run.norms.append(self.step.norm)
 
 
 class _Batches:

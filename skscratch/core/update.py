@@ -41,6 +41,8 @@ class Step:
     ----------
     under_way : bool
         Whether a step has begun and not ended: then some parameters are new and some are not.
+    norm : float or None
+        Norm of the last step's gradient before it was shortened; None without `max_norm`.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Step:
         self.objective, self.optimizer, self.state = objective, optimizer, state
         self.workers, self.max_norm = workers, max_norm
         self.under_way = False
+        self.norm: float | None = None
         n, dtype = objective.network.n_params, objective.network.dtype
         self._shared = workers.n_threads > 1 and n > FEWEST_SHARED
         size = max(1, min(n, BLOCK_ALONE))
@@ -82,7 +85,8 @@ class Step:
         else:
             # The norm needs all blocks before the first one takes its step.
             self._run(self._sum_only, evaluation)
-            clip = self.max_norm / max(self.max_norm, self._norm(evaluation.parts[0]))
+            self.norm = self._norm(evaluation.parts[0])
+            clip = self.max_norm / max(self.max_norm, self.norm)
             self._run(partial(self._clip_and_update, clip), evaluation)
         self.under_way = False
 

@@ -59,6 +59,16 @@ from skscratch.estimators._sklearn import (
     thread_count,
 )
 
+# What is recorded of each epoch.
+HISTORY = ("loss", "validation_loss", "validation_score", "learning_rate", "gradient_norm")
+# Why training stopped, in `stop_reason_`, by the core's word.
+STOP_REASONS = {
+    None: "max_iter",
+    "patience": "n_iter_no_change",
+    "on_epoch": "callback",
+    "interrupted": "interrupted",
+    "diverged": "diverged",
+}
 # Schedules that run towards an end.
 ENDING = Cosine | OneCycle
 
@@ -331,6 +341,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def _start_history(self) -> None:
         self.t_ = 0
         self.loss_curve_: list[float] = []
+        self._history: dict[str, list[float | None]] = {name: [] for name in HISTORY}
         self.validation_loss_curve_: list[float] | None = None
         self._training_state = None
 
@@ -418,6 +429,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             print(self._why_stopped(run))
         self.__dict__.update(epochs.attributes(), network_=network, _training_state=state)
         self.t_ += n * run.n_epochs
+        self.stop_reason_ = STOP_REASONS[run.stopped]
         epochs.tasks.finish()
         if run.stopped == "diverged":
             warnings.warn(
@@ -530,6 +542,15 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
     def intercepts_(self, values: Sequence[Array]) -> None:
         self._assign("intercepts_", values)
 
+    @fitted_property
+    def history_(self) -> list[dict[str, Any]]:
+        """A record for each epoch (iteration, with solver='lbfgs') of all fits that went on."""
+        columns = self._history.values()
+        return [
+            {"epoch": k, **dict(zip(HISTORY, values, strict=True))}
+            for k, values in enumerate(zip(*columns, strict=True), 1)
+        ]
+
     def _assign(self, name: str, values: Sequence[Array]) -> None:
         """Set weights or biases, in a network of its own: a copy may share the present one."""
         changed = copy_of(self)
@@ -581,6 +602,8 @@ class _Epochs:
         self.estimator, self.network, self.held_out = estimator, network, held_out
         # 'lbfgs' leaves no curve to go on with.
         self.losses = list(getattr(estimator, "loss_curve_", []))
+        self.history = {name: list(column) for name, column in estimator._history.items()}
+        self.n_recorded = len(self.history["loss"])
         self.held_out_losses = list(estimator.validation_loss_curve_ or [])
         self.n_before, self.n_validated_before = len(self.losses), len(self.held_out_losses)
         self.scores: list[float] = []
@@ -606,6 +629,7 @@ class _Epochs:
         self.losses.append(run.losses[-1])
         self.n_iter = len(run.losses)
         self.scores = run.scores
+        self.record(run)
         if self.estimator.verbose:
             print(f"Iteration {self.n_iter}, loss = {self.losses[-1]:.8f}")
             if run.scores:
@@ -617,12 +641,29 @@ class _Epochs:
             self.n_plateaus = clock.plateaus
         return self.tasks.end()
 
+    def record(self, run: TrainingRun) -> None:
+        """Record the last epoch."""
+        validated = bool(run.scores)
+        values = (
+            run.losses[-1],
+            self.held_out_losses[-1] if validated else None,
+            run.scores[-1] if validated else None,
+            run.rates[-1],
+            run.norms[-1],
+        )
+        for column, value in zip(self.history.values(), values, strict=True):
+            column.append(value)
+
     def go_back(self, run: TrainingRun) -> None:
         """Let the history end where an interrupted run ends."""
         n_before = self.n_before
         self.losses[n_before:] = run.losses
         del self.held_out_losses[self.n_validated_before + len(run.scores) :]
         self.n_iter = run.n_epochs
+        for column in self.history.values():
+            del column[self.n_recorded + run.n_epochs :]
+        if run.n_epochs > len(self.history["loss"]) - self.n_recorded:
+            self.record(run)
 
     def attributes(self) -> dict[str, Any]:
         """Fitted attributes as they stand after the last epoch."""
@@ -631,6 +672,7 @@ class _Epochs:
             "n_iter_": max(1, self.n_iter),
             "loss_curve_": list(self.losses),
             "loss_": self.losses[-1] if self.losses else np.inf,
+            "_history": {name: list(column) for name, column in self.history.items()},
             "validation_loss_curve_": list(self.held_out_losses) if self.held_out else None,
         }
 

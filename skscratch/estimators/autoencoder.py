@@ -209,6 +209,12 @@ default='one_cycle'
         Whether the decoder uses the transposed weights of the encoder.
     loss_ : float
         Loss of the last epoch.
+    stop_reason_ : str
+        Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'callback',
+        'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept).
+    history_ : list of dict
+        A record for each epoch: `epoch`, `loss`, `validation_loss`, `validation_score`,
+        `learning_rate` (of its last step) and `gradient_norm`. What does not apply is None.
     loss_curve_ : list of float
         Loss of each epoch.
     validation_loss_curve_ : list of float or None

@@ -37,6 +37,7 @@ from skscratch.core.training import DivergenceError, TrainingRun, TrainingState
 from skscratch.core.workers import Workers
 from skscratch.estimators._base import (
     ENDING,
+    HISTORY,
     TRAINING,
     VALIDATION,
     FitData,
@@ -365,6 +366,8 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
         self.loss_, self.best_loss_ = result.fun, None if scores else result.fun
         self.validation_loss_curve_ = losses or None
         self.validation_scores_ = scores or None
+        self._history = {name: list(column) for name, column in iterations.history().items()}
+        self.stop_reason_ = iterations.stop_reason(result)
         self.best_validation_score_ = state.best_score if scores else None
         tasks.finish()
 
@@ -443,6 +446,7 @@ class _Iterations:
         self.state, self.tasks, self.interrupts = state, tasks, interrupts
         self.losses: list[float] = []
         self.scores: list[float] = []
+        self.values: list[float] = []
         self.stopped = False
         self.value = np.inf
         #: How many iterations were whole, the objective then, and the parameters.
@@ -478,7 +482,8 @@ class _Iterations:
         except KeyboardInterrupt:
             self.interrupts.requested = self.stopped = True
             n_iter, value, params = self.last
-            del self.losses[n_iter:], self.scores[n_iter:]
+            for column in (self.losses, self.scores, self.values):
+                del column[n_iter:]
             message = "Training interrupted by user."
             return OptimizeResult(nit=n_iter, fun=value, x=params, message=message)
 
@@ -493,11 +498,33 @@ class _Iterations:
                 self.state.best_score = self.scores[-1]
                 self.state.best_params = self.network.params.copy()
         self.last = self.last[0] + 1, self.value, self.network.params.copy()
+        self.values.append(self.value)
         if self.estimator.verbose:
             print(f"Iteration {self.last[0]}, loss = {self.value:.8f}")
         self.stopped = self.tasks.end()
         if self.stopped:
             raise StopIteration
+
+    def history(self) -> dict[str, list[Any]]:
+        """Return what was recorded of each iteration, by column."""
+        n = len(self.values)
+        nothing: list[None] = [None] * n
+        columns = (
+            self.values,
+            self.losses or nothing,
+            self.scores or nothing,
+            nothing,
+            nothing,
+        )
+        return dict(zip(HISTORY, columns, strict=True))
+
+    def stop_reason(self, result: OptimizeResult) -> str:
+        """Return why the iterations ended."""
+        if self.interrupts.requested:
+            return "interrupted"
+        if self.stopped:
+            return "callback"
+        return "converged" if result.success else "max_iter"
 
 
 def _initial(activation: str | Activation) -> GlorotUniform:
@@ -620,6 +647,13 @@ default='constant'
         Loss of the last epoch.
     best_loss_ : float or None
         Lowest loss of an epoch; None where validation rows are judged instead.
+    stop_reason_ : str
+        Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'converged' (only with
+        'lbfgs'), 'callback', 'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept).
+    history_ : list of dict
+        A record for each epoch (iteration, with 'lbfgs'): `epoch`, `loss`, `validation_loss`,
+        `validation_score`, `learning_rate` and `gradient_norm` (of its last step; the norm only
+        with `max_gradient_norm`). What does not apply is None.
     loss_curve_ : list of float
         Loss of each epoch. Not set by 'lbfgs'.
     validation_loss_curve_ : list of float or None
@@ -1087,6 +1121,13 @@ default='constant'
         Loss of the last epoch.
     best_loss_ : float or None
         Lowest loss of an epoch; None where validation rows are judged instead.
+    stop_reason_ : str
+        Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'converged' (only with
+        'lbfgs'), 'callback', 'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept).
+    history_ : list of dict
+        A record for each epoch (iteration, with 'lbfgs'): `epoch`, `loss`, `validation_loss`,
+        `validation_score`, `learning_rate` and `gradient_norm` (of its last step; the norm only
+        with `max_gradient_norm`). What does not apply is None.
     loss_curve_ : list of float
         Loss of each epoch. Not set by 'lbfgs'.
     validation_loss_curve_ : list of float or None

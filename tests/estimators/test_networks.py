@@ -1005,3 +1005,77 @@ def test_an_autoencoder_over_huge_values_ends_with_one_error():
     # Warnings are errors here.
     with pytest.raises(ValueError, match="Training diverged"):
         AutoencoderTransformer(2).fit(np.random.default_rng(0).normal(size=(40, 3)) * 1e200)
+
+
+# Why training ended, and its history
+
+
+def last_epoch(n):
+    class Stop:
+        """Ends training after n epochs, in scikit-learn's callback protocol."""
+
+        def setup(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context, **kwargs):
+            return context.task_name == "epoch" and context.task_id + 1 >= n
+
+        def teardown(self, estimator, context):
+            pass
+
+    return Stop()
+
+
+@EACH
+def test_the_reason_why_training_ended_is_public(estimator):
+    X, y = data()
+    assert clone(estimator).fit(X, y).stop_reason_ == "max_iter"
+    early = clone(estimator).set_params(early_stopping=True, tol=1e9, n_iter_no_change=1)
+    assert early.fit(X, y).stop_reason_ == "n_iter_no_change"
+    called = clone(estimator)
+    called.set_callbacks(last_epoch(2))
+    assert called.fit(X, y).stop_reason_ == "callback"
+    assert called.n_iter_ == 2
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_reason_why_lbfgs_ended_is_public():
+    X, y = data()
+    options = {"solver": "lbfgs", "hidden_layer_sizes": (3,), "random_state": 0}
+    assert MLPClassifier(max_iter=2, **options).fit(X, y).stop_reason_ == "max_iter"
+    assert MLPClassifier(max_iter=5000, tol=1e-2, **options).fit(X, y).stop_reason_ == "converged"
+
+
+@EACH
+def test_history_has_a_record_for_each_epoch_and_the_curves_agree(estimator):
+    X, y = data()
+    fitted = clone(estimator).set_params(warm_start=True)
+    targets = {} if isinstance(fitted, AutoencoderTransformer) else {"y_val": y[:9]}
+    fitted.fit(X, y, X_val=X[:9], **targets)
+    fitted.fit(X, y)
+    n = fitted.n_iter_
+    history = fitted.history_
+    assert [record["epoch"] for record in history] == list(range(1, 2 * n + 1))
+    assert [record["loss"] for record in history] == fitted.loss_curve_
+    assert all(record["validation_loss"] is not None for record in history[:n])
+    assert all(record["validation_loss"] is None for record in history[n:])
+    assert all(record["learning_rate"] > 0 for record in history)
+    assert all(record["gradient_norm"] is None for record in history)
+
+
+def test_history_has_the_norm_of_gradients_that_may_be_shortened():
+    X, y = data()
+    fitted = MLPClassifier(**WIDE, max_gradient_norm=1e-3).fit(X, y)
+    assert all(record["gradient_norm"] > 1e-3 for record in fitted.history_)
+
+
+def test_history_of_lbfgs_falls():
+    X, y = data()
+    fitted = MLPClassifier((3,), solver="lbfgs", max_iter=500, random_state=0).fit(X, y)
+    losses = [record["loss"] for record in fitted.history_]
+    assert len(losses) == fitted.n_iter_
+    assert losses[-1] == pytest.approx(fitted.loss_)
+    assert losses[-1] < losses[0]
