@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,19 @@ def test_the_main_job_s_command_is_real():
     assert "--data" in shown
     for option in shown:
         assert option in usage
+
+
+def test_the_extras_that_are_installed_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pages = [TEXT, *(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))]
+    named = {
+        extra
+        for page in pages
+        for extras in re.findall(r'"\.\[([a-z,]+)\]"', page)
+        for extra in extras.split(",")
+    }
+    assert "test" in named
+    assert named <= set(project["optional-dependencies"])
 
 
 def test_ci_runs_exactly_the_test_command():
