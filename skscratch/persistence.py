@@ -323,6 +323,8 @@ def _for_skops(value: Any) -> Any:
         elif (stand_in := _stand_in(part)) is not None:
             replaced[id(part)] = stand_in
     # `parts` keeps the originals alive, so that no other object gets one of their ids.
+    for stand_in in [new for new in replaced.values() if isinstance(new, _StandIn)]:
+        stand_in.data = copy.deepcopy(stand_in.data, replaced)
     copied = copy.deepcopy(value, replaced)
     for part in _parts(copied):
         if isinstance(part, BaseEstimator):
@@ -410,16 +412,29 @@ def _culprit(estimator: BaseEstimator) -> str:
         for name, value in vars(part).items():
             if name != CALLBACKS and _try_to_write(value)[0] is None:
                 return f"{name!r} of {type(part).__name__}"
+        if _try_to_write(part)[0] is None:
+            return f"a {type(part).__name__}"
     return f"a {type(estimator).__name__}"
 
 
 # Reading.
 
 
+def _text_of(content: bytes, member: str) -> Any:
+    """Return what one of the texts in a file says, unless the file is larger than it seems."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for info in archive.infolist():
+            most = info.compress_size
+            if info.filename == SCHEMA:
+                most = max(LARGEST_SCHEMA, LARGEST_RATIO * most)
+            if info.file_size > most:
+                raise ValueError(f"{info.filename!r} is compressed, which it was not.")
+        return json.loads(archive.read(member))
+
+
 def _versions(content: bytes) -> dict[str, str]:
     """Return the versions that a file was written by."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        versions = json.loads(archive.read(VERSIONS_FILE))
+    versions = _text_of(content, VERSIONS_FILE)
     if versions.keys() != VERSIONS.keys() or not all(isinstance(v, str) for v in versions.values()):
         raise ValueError(f"{VERSIONS_FILE!r} does not name the versions.")
     return dict(versions)
@@ -428,14 +443,7 @@ def _versions(content: bytes) -> dict[str, str]:
 def _read(content: bytes) -> Any:
     """Build what a file describes, and check it."""
     trusted = _trusted()
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for member in archive.infolist():
-            most = member.compress_size
-            if member.filename == SCHEMA:
-                most = max(LARGEST_SCHEMA, LARGEST_RATIO * most)
-            if member.file_size > most:
-                raise ValueError(f"{member.filename!r} is compressed, which it was not.")
-        _check_roles(json.loads(archive.read(SCHEMA)), trusted)
+    _check_roles(_text_of(content, SCHEMA), trusted)
     # What does not fit together may warn before it fails; versions are told by `load`.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -495,9 +503,11 @@ def _check_roles(schema: Any, trusted: dict[str, str]) -> None:
             waiting += node
         elif isinstance(node, dict):
             waiting += node.values()
-            name = f"{node.get('__module__')}.{node.get('__class__')}"
-            if "__loader__" in node and trusted.get(name, node["__loader__"]) != node["__loader__"]:
-                raise ValueError(f"{name} is not built by a {node['__loader__']}.")
+            # The second names are those of skops' first protocol, which it still reads.
+            module = node.get("__module__", node.get("module_path"))
+            name = f"{module}.{node.get('__class__', node.get('function'))}"
+            if name in trusted and trusted[name] != node.get("__loader__"):
+                raise ValueError(f"{name} is not built by a {node.get('__loader__')}.")
 
 
 def _parts(value: Any) -> Iterator[Any]:
@@ -586,6 +596,10 @@ def _try_out(estimator: Any) -> None:
 
     The real ones may well lead to infinite outputs for a row that is nothing like the data.
     """
+    if hasattr(estimator, "coef_"):
+        shape = len(estimator.intercept_), estimator.n_features_in_
+        if np.shape(estimator.coef_) != shape:
+            raise ValueError(f"coef_ has the shape {np.shape(estimator.coef_)}, not {shape}.")
     blank = copy.copy(estimator)
     # Tables need a library that may not be here.
     vars(blank).pop(OUTPUT, None)
@@ -596,6 +610,10 @@ def _try_out(estimator: Any) -> None:
         blank.network_ = blank.network_.copy()
         blank.network_.params[:] = 0
     row = np.zeros((1, blank.n_features_in_))
-    for name in METHODS:
-        if hasattr(blank, name):
-            getattr(blank, name)(row)
+    outputs = {name: getattr(blank, name)(row) for name in METHODS if hasattr(blank, name)}
+    for name in ("predict_proba", "decision_function"):
+        if name in outputs:
+            # Two classes may share a column, and a class that is alone has the other's beside it.
+            n_scores = outputs[name].shape[1] if outputs[name].ndim == 2 else 2
+            if n_scores != max(2, len(blank.classes_)):
+                raise ValueError(f"{n_scores} scores do not fit {len(blank.classes_)} classes.")
