@@ -169,11 +169,14 @@ def _one_line(error: BaseException) -> str:
 def _reproduce(arguments: argparse.Namespace) -> int:
     # Imported late: --help and wrong arguments answer at once.
     from skscratch.experiments.reproduce import reproduce
+    from skscratch.persistence import import_skops
 
     if arguments.compare:
         return _compare(arguments)
     if hasattr(arguments, "only"):
         raise ValueError("--only needs --compare.")
+    # Before anything is read or made: what is missing is better said at once.
+    import_skops()
     images = _images(arguments)
     with _progress() as progress:
         progress.note(f"{len(images.X_train):,} + {len(images.X_test):,} images: {images.name}")

@@ -597,9 +597,9 @@ def _try_out(estimator: Any) -> None:
     The real ones may well lead to infinite outputs for a row that is nothing like the data.
     """
     if hasattr(estimator, "coef_"):
-        shape = len(estimator.intercept_), estimator.n_features_in_
-        if np.shape(estimator.coef_) != shape:
-            raise ValueError(f"coef_ has the shape {np.shape(estimator.coef_)}, not {shape}.")
+        shapes = np.shape(estimator.coef_), np.shape(estimator.intercept_)
+        if shapes != ((len(estimator.coef_), estimator.n_features_in_), shapes[0][:1]):
+            raise ValueError(f"coef_ and intercept_ have the shapes {shapes}.")
     blank = copy.copy(estimator)
     # Tables need a library that may not be here.
     vars(blank).pop(OUTPUT, None)

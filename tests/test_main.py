@@ -191,6 +191,16 @@ def test_a_folder_without_mnist_is_told(quick, tmp_path, capsys):
     assert not (tmp_path / "out").exists(), "nothing is left behind"
 
 
+def test_that_skops_is_missing_is_told_before_anything_is_read(
+    quick, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "skops", None)
+    monkeypatch.setattr(datasets, "load_digits", lambda: pytest.fail("the data were read"))
+    assert "needs skops" in refused(capsys, "reproduce")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failed_download_is_told(quick, monkeypatch, capsys):
     def fetch_openml(*args, **kwargs):
         raise OSError("no\nnetwork")

@@ -1199,6 +1199,7 @@ def test_what_the_hostile_files_are_made_of_is_harmless_by_itself(value, file):
         ("coef_", "text"),
         ("coef_", [[1.0, 2.0, 3.0, 4.0]]),
         ("intercept_", [1.0, 2.0]),
+        ("intercept_", [[1.0], [2.0], [3.0]]),
         ("classes_", [0, 1]),
         ("classes_", 3),
     ],

@@ -28,7 +28,7 @@ from skscratch.experiments.settings import Settings, settings_for
 from skscratch.experiments.store import Store, fingerprint
 
 METRICS = "metrics.json"
-XOR, ENCODER, FAITHFUL, SVM = "xor.npz", "autoencoder.npz", "faithful.npz", "svm.npz"
+XOR, ENCODER, FAITHFUL, SVM = "xor.npz", "autoencoder.skops", "faithful.skops", "svm.skops"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,11 @@ def reproduce(
         If `out` is a file.
     ValueError
         If `seed` is negative.
+    ImportError
+        If skops is not installed, which writes the trained estimators.
     """
+    # At once, and not when the first model is trained.
+    persistence.import_skops()
     run = _Run(
         images,
         make_folder(out),

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ PICTURES = {
     "confusion.png",
     "predictions.png",
 }
-MODELS = {"xor.npz", "autoencoder.npz", "faithful.npz", "svm.npz"}
+MODELS = {"xor.npz", "autoencoder.skops", "faithful.skops", "svm.skops"}
 TIMES = {"seconds", "total_seconds", "reused"}
 
 
@@ -101,10 +102,10 @@ def test_the_page_for_a_browser_has_all_pictures_inside(run):
 
 
 def test_the_weights_are_those_of_the_figures(run, images):
-    encoder = persistence.load(run.folder / "autoencoder.npz")
+    encoder = persistence.load(run.folder / "autoencoder.skops")
     error = np.mean((encoder.reconstruct(images.X_test) - images.X_test) ** 2)
     assert run.metrics["autoencoder"]["test_mse"] == pytest.approx(float(error), rel=1e-5)
-    assert persistence.load(run.folder / "svm.npz").C == 0.5
+    assert persistence.load(run.folder / "svm.skops").C == 0.5
     network = Network.load(run.folder / "xor.npz")
     assert (
         run.metrics["xor"]["outputs"]
@@ -154,10 +155,10 @@ def test_without_reuse_everything_is_trained_again_to_the_same_figures(run, imag
     again = reproduce(images, copy_of(run, tmp_path), settings=tiny, progress=notes, n_jobs=1)
     assert again.metrics["reused"] == []
     assert figures(again.metrics) == figures(run.metrics)
-    for name in ("autoencoder.npz", "faithful.npz"):
+    for name in ("autoencoder.skops", "faithful.skops"):
         one, other = (persistence.load(folder / name) for folder in (run.folder, tmp_path))
         np.testing.assert_array_equal(one.network_.params, other.network_.params)
-    one, other = (persistence.load(folder / "svm.npz") for folder in (run.folder, tmp_path))
+    one, other = (persistence.load(folder / "svm.skops") for folder in (run.folder, tmp_path))
     np.testing.assert_array_equal(one.coef_, other.coef_)
     assert notes.lines == []
 
@@ -177,11 +178,11 @@ def test_reuse_for_another_seed_trains_and_says_so(run, images, tiny, tmp_path):
 @pytest.mark.usefixtures("no_pictures")
 def test_a_damaged_model_is_trained_again_and_said_so(run, images, tiny, tmp_path):
     folder = copy_of(run, tmp_path)
-    (folder / "autoencoder.npz").write_bytes(b"nonsense")
+    (folder / "autoencoder.skops").write_bytes(b"nonsense")
     notes = Notes()
     again = reproduce(images, folder, settings=tiny, reuse=True, progress=notes)
     assert len(notes.lines) == 1
-    assert "autoencoder.npz cannot be used again" in notes.lines[0]
+    assert "autoencoder.skops cannot be used again" in notes.lines[0]
     assert len(again.metrics["reused"]) == 3
     assert figures(again.metrics) == figures(run.metrics)
 
@@ -227,3 +228,10 @@ def test_an_impossible_seed_is_refused(seed, images, tiny, tmp_path):
 def test_settings_belong_to_names():
     assert settings_for("mnist") is MNIST
     assert settings_for("digits") is settings_for("other") is DIGITS
+
+
+def test_that_skops_is_missing_is_told_at_once(images, tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skops", None)
+    with pytest.raises(ImportError, match="needs skops"):
+        reproduce(images, tmp_path / "out", settings=tiny)
+    assert not (tmp_path / "out").exists()

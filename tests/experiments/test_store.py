@@ -17,7 +17,7 @@ def notes():
 @pytest.fixture
 def folder(tmp_path, notes):
     store = Store(tmp_path, "mark", reuse=False, note=notes.append)
-    store.put("svm.npz", lambda path: save(LinearSVM(C=7.0), path), {"seconds": 1.5})
+    store.put("svm.skops", lambda path: save(LinearSVM(C=7.0), path), {"seconds": 1.5})
     assert notes == []
     return tmp_path
 
@@ -27,7 +27,7 @@ def reopen(folder, notes, mark="mark", *, reuse=True):
 
 
 def test_a_model_comes_back_with_its_facts(folder, notes):
-    model, facts = reopen(folder, notes).get("svm.npz", load)
+    model, facts = reopen(folder, notes).get("svm.skops", load)
     assert model.C == 7.0
     assert facts == {"seconds": 1.5}
     assert notes == []
@@ -35,54 +35,54 @@ def test_a_model_comes_back_with_its_facts(folder, notes):
 
 def test_a_forgotten_model_does_not_come_back(folder, notes):
     store = reopen(folder, notes)
-    store.forget("svm.npz")
+    store.forget("svm.skops")
     store.forget("never.npz")
     for known in (store, reopen(folder, notes)):
-        assert known.get("svm.npz", load) is None
+        assert known.get("svm.skops", load) is None
     assert not (folder / f"{LEDGER}.new").exists()
 
 
 def test_nothing_comes_back_unless_asked_for(folder, notes):
-    assert reopen(folder, notes, reuse=False).get("svm.npz", load) is None
+    assert reopen(folder, notes, reuse=False).get("svm.skops", load) is None
     assert notes == []
 
 
 def test_models_of_another_run_are_trained_again(folder, notes):
-    assert reopen(folder, notes, "other").get("svm.npz", load) is None
+    assert reopen(folder, notes, "other").get("svm.skops", load) is None
     assert "other data, settings or seed: training again" in notes[0]
 
 
 def test_an_empty_folder_is_told(tmp_path, notes):
-    assert reopen(tmp_path, notes).get("svm.npz", load) is None
+    assert reopen(tmp_path, notes).get("svm.skops", load) is None
     assert "There are no trained models" in notes[0]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"fingerprint": "mark", "models": 3}'])
 def test_a_broken_ledger_is_told(text, folder, notes):
     (folder / LEDGER).write_text(text)
-    assert reopen(folder, notes).get("svm.npz", load) is None
+    assert reopen(folder, notes).get("svm.skops", load) is None
     assert f"{LEDGER} cannot be read" in notes[0]
 
 
 @pytest.mark.parametrize("entry", [None, 3, {}, {"sha256": 1}])
 def test_a_broken_entry_is_told(entry, folder, notes):
     ledger = json.loads((folder / LEDGER).read_text())
-    ledger["models"]["svm.npz"] = entry
+    ledger["models"]["svm.skops"] = entry
     (folder / LEDGER).write_text(json.dumps(ledger))
-    assert reopen(folder, notes).get("svm.npz", load) is None
-    assert "svm.npz cannot be used again" in notes[0]
+    assert reopen(folder, notes).get("svm.skops", load) is None
+    assert "svm.skops cannot be used again" in notes[0]
 
 
 def test_a_changed_file_is_not_used(folder, notes):
-    save(LinearSVM(C=8.0), folder / "svm.npz")
-    assert reopen(folder, notes).get("svm.npz", load) is None
+    save(LinearSVM(C=8.0), folder / "svm.skops")
+    assert reopen(folder, notes).get("svm.skops", load) is None
     assert "it was changed since" in notes[0]
 
 
 def test_a_missing_file_is_not_used(folder, notes):
-    (folder / "svm.npz").unlink()
-    assert reopen(folder, notes).get("svm.npz", load) is None
-    assert "svm.npz cannot be used again" in notes[0]
+    (folder / "svm.skops").unlink()
+    assert reopen(folder, notes).get("svm.skops", load) is None
+    assert "svm.skops cannot be used again" in notes[0]
 
 
 def test_the_fingerprint_knows_data_settings_and_seed(images, tiny):
