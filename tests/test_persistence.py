@@ -475,6 +475,29 @@ def test_an_output_container_does_not_make_an_estimator_fitted(file):
     assert hasattr(loaded.fit_transform(X), "columns")
 
 
+def test_an_output_container_that_is_not_installed_does_no_harm(file, monkeypatch):
+    encoder = fitted("autoencoder")
+    save(encoder.set_output(transform="polars"), file)
+    monkeypatch.setitem(sys.modules, "polars", None)
+    loaded = load(file)
+    with pytest.raises(ImportError):
+        loaded.transform(X)
+    assert_predicts_the_same(
+        encoder.set_output(transform="default"), loaded.set_output(transform="default")
+    )
+
+
+def test_a_network_for_rows_far_from_zero_comes_back(file):
+    regressor = fitted("regressor, two outputs")
+    # The row of zeros, by which files are tried out, would overflow.
+    regressor.intercepts_[-1] = [1e4, 1e4]
+    with pytest.raises(ValueError, match="too large"):
+        regressor.predict(np.zeros((1, 4)))
+    np.testing.assert_array_equal(
+        round_trip(regressor, file).network_.params, regressor.network_.params
+    )
+
+
 def test_callbacks_are_left_out_and_stay_where_they_are(file):
     class Nothing:
         def setup(self, estimator, context): ...
