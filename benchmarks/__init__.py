@@ -1,1 +1,1 @@
-"""Measurements, and what carries their figures into the README."""
+"""Measurements, and what writes their figures into RESULTS.md."""

@@ -63,7 +63,7 @@ FINE_TUNING = {
 class Recipe:
     """Settings of one encoder; a later phase goes on from the weights of the one before."""
 
-    says: str
+    description: str
     phases: tuple[dict[str, Any], ...]
     kernel: bool = False
     fine_tuning: dict[str, Any] | None = None
@@ -253,7 +253,7 @@ def report(results: dict[str, Any]) -> str:
                 ("fine_tuned", "{:.2%}"),
             )
         ]
-        lines.append(f"| {name}: {RECIPES[name].says} | {' | '.join(columns)} |")
+        lines.append(f"| {name}: {RECIPES[name].description} | {' | '.join(columns)} |")
     names = {"ours": "autoencoder", "pca": "PCA"}
     for title, key, name, form in (
         ("Digits: components", "pca", "test MSE", "{:.5f}"),

@@ -183,7 +183,11 @@ def settings() -> str:
         first, *later = recipe.phases
         if later:
             first = first | {"warm_start": True}
-        lines += ["", f"# {name}: {recipe.says}", *_call(name, "AutoencoderTransformer", first)]
+        lines += [
+            "",
+            f"# {name}: {recipe.description}",
+            *_call(name, "AutoencoderTransformer", first),
+        ]
         for phase in later:
             lines += [f"# After the first fit, {name}.set_params(**{name}_second) and fit again."]
             lines += _call(f"{name}_second", "dict", phase)

@@ -30,9 +30,8 @@ FILES = {
     "functions.py": "biases, activations",
     "losses.py": "loss",
     "optimizers.py": "optimizer",
-    "linear.py": "LinearSVM",
-    "linear_algebra.py": "LinearSVM",
-    "linear_losses.py": "LinearSVM",
+    "solver.py": "LinearSVM",
+    "products.py": "LinearSVM",
 }
 KINDS = [PRODUCTS, TAKING, *dict.fromkeys(FILES.values()), REST]
 

@@ -1,8 +1,9 @@
 """Break the code on purpose and see whether a test fails: ``python -m tests.mutations``.
 
-Each mutation changes one place of `skscratch.core` or `skscratch.estimators`: an operator, a sign,
-a constant, a comparison, a dropped statement or a dropped ``.copy()``. The tests of that module run
-against a copy of the project; a mutation that none of them catches is printed as a survivor.
+Each mutation changes one place of `skscratch.core`, `.linear` or `.estimators`: an operator, a
+sign, a constant, a comparison, a dropped statement or a dropped ``.copy()``. The tests of that
+module run against a copy of the project; a mutation that none of them catches is printed as a
+survivor.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ TESTS = {
         "estimators/test_networks",
     ],
     "core/workers": ["core/test_workers", "core/test_training"],
-    "core/linear": ["estimators/test_linear_svm"],
-    "core/linear_losses": ["core/test_linear", "estimators/test_linear_svm"],
-    "core/linear_algebra": ["core/test_linear", "estimators/test_linear_svm"],
+    "linear/solver": ["estimators/test_linear_svm"],
+    "linear/losses": ["linear/test_solver", "estimators/test_linear_svm"],
+    "linear/products": ["linear/test_solver", "estimators/test_linear_svm"],
     "estimators/_base": [
         "estimators/test_networks",
         "estimators/test_mlp",
@@ -175,6 +176,7 @@ def _replace(tree: ast.Module, node: ast.AST, new: ast.AST) -> None:
 def draw(n: int, seed: int) -> list[Mutation]:
     """Draw mutations, all places alike."""
     modules = sorted((ROOT / "skscratch").glob("core/*.py"))
+    modules += sorted((ROOT / "skscratch").glob("linear/*.py"))
     modules += sorted((ROOT / "skscratch").glob("estimators/*.py"))
     candidates = []
     for path in modules:

@@ -37,10 +37,8 @@ CORE = [
     "update",
     "training",
     "checks",
-    "linear_losses",
-    "linear_algebra",
-    "linear",
 ]
+LINEAR = ["losses", "products", "solver"]
 ESTIMATORS = [
     "_kinds",
     "_sklearn",
@@ -55,6 +53,8 @@ USERS = ["datasets", "images", "display", "persistence", "keras"]
 FLOORS = [
     *[f"skscratch.core.{name}" for name in CORE],
     "skscratch.core",
+    *[f"skscratch.linear.{name}" for name in LINEAR],
+    "skscratch.linear",
     *[f"skscratch.estimators.{name}" for name in ESTIMATORS],
     "skscratch.estimators",
     "skscratch._version",
@@ -66,6 +66,7 @@ FLOORS = [
 # What each room may use from outside the house, besides the standard library.
 OUTSIDE = {
     "skscratch.core": {"numpy", "scipy", "threadpoolctl"},
+    "skscratch.linear": {"numpy", "scipy"},
     "skscratch.estimators": {"numpy", "scipy", "sklearn", "joblib"},
     "skscratch.keras": {"numpy", "sklearn", "keras"},
 }
@@ -77,8 +78,6 @@ APART = {
     "network": {"losses", "activations"},
     "layers": {"activations", "losses"},
     "workers": {"objective", "optimizers", "schedules", "losses"},
-    "linear": {"layers", "activations", "network", "objective", "training"},
-    "linear_algebra": {"layers", "activations", "network", "objective", "training", "losses"},
 }
 
 
@@ -150,6 +149,41 @@ def test_experiments_use_the_public_names_only():
                 assert not imported.startswith("skscratch.estimators"), f"{module}: {imported}"
                 inside_core = imported.startswith("skscratch.core.")
                 assert not inside_core, f"{module} imports {imported}; skscratch.core has it"
+
+
+def test_the_linear_solver_and_the_networks_are_independent():
+    for module, path in MODULES.items():
+        for here, there in (("core", "linear"), ("linear", "core")):
+            if module.startswith(f"skscratch.{here}"):
+                foreign = [name for name in imports(path) if name.startswith(f"skscratch.{there}")]
+                assert not foreign, f"{module} imports {foreign}"
+
+
+@pytest.mark.parametrize("package", ["skscratch.core", "skscratch.linear"])
+def test_the_cores_load_nothing_of_scikit_learn_even_indirectly(package):
+    code = (
+        f"import sys, types; sys.modules['skscratch'] = types.ModuleType('skscratch'); "
+        f"sys.modules['skscratch'].__path__ = [{str(ROOT)!r}]; import {package}; "
+        "assert not {'sklearn', 'joblib'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_two_classes_share_a_name():
+    places = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module)
+    assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_the_cores_do_not_speak_of_scikit_learn():
+    for module, path in MODULES.items():
+        if module.startswith(("skscratch.core", "skscratch.linear")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Raise):
+                    assert "Scaler" not in ast.unparse(node), module
 
 
 def test_no_module_unpickles():

@@ -18,7 +18,7 @@ from skscratch.core.layers import Frame, Layer
 
 
 class Activation(Layer, family="activation"):
-    """A layer without parameters whose output has the shape of its input.
+    """A layer, usually without parameters, whose output has the shape of its input.
 
     Its backward is only called where ``dx`` is wanted: what stands before the first layer with
     parameters is never asked for a gradient.

@@ -363,10 +363,7 @@ class _Batches:
 
 def _divergence(clock: Clock) -> DivergenceError:
     return DivergenceError(
-        f"Training diverged in epoch {clock.epoch}: a loss or a parameter is not finite. Solver "
-        "produced non-finite parameter weights. The input data may contain large values and need "
-        "to be preprocessed. Scale X (StandardScaler, MinMaxScaler), or choose a smaller learning "
-        "rate."
+        f"Training diverged in epoch {clock.epoch}: a loss or a parameter is not finite."
     )
 
 

@@ -35,6 +35,7 @@ from skscratch.core.optimizers import AdamW, Optimizer
 from skscratch.core.rows import Rows, RowSubset
 from skscratch.core.schedules import Constant, Cosine, OneCycle, Schedule
 from skscratch.core.training import (
+    DivergenceError,
     Patience,
     TrainingRun,
     TrainingState,
@@ -59,6 +60,12 @@ from skscratch.estimators._sklearn import (
     thread_count,
 )
 
+# The first sentences are scikit-learn's.
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed. Scale X (StandardScaler, MinMaxScaler), or choose a smaller "
+    "learning_rate_init."
+)
 # What is recorded of each epoch.
 HISTORY = ("loss", "validation_loss", "validation_score", "learning_rate", "gradient_norm")
 # Why training stopped, in `stop_reason_`, by the core's word.
@@ -400,7 +407,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         max_epochs = 1 if incremental else self._max_epochs(steps_per_epoch)
         state.clock.n_steps = max_epochs * steps_per_epoch
         epochs = _Epochs(self, network, data, held_out, max_epochs)
-        run = train(
+        run = self._train(
             objective,
             data.rows,
             data.target,
@@ -440,6 +447,13 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
                 stacklevel=2,
             )
         self._after_training(run, data)
+
+    def _train(self, *data: Any, **options: Any) -> TrainingRun:
+        """Train, and say what to do where training diverges."""
+        try:
+            return train(*data, **options)
+        except DivergenceError as error:
+            raise DivergenceError(f"{error} {NOT_FINITE}") from None
 
     def _no_improvement(self) -> str:
         """Say in scikit-learn's words that training no longer gets anywhere."""

@@ -250,7 +250,8 @@ def check_rows(
     dtypes = DTYPES[:2] if floats_only else DTYPES
     # Messages that name nothing are about X, unless something is wrong with y that they may mean.
     y = options.get("y")
-    wrong_y = y is not None and (np.ndim(y) > 2 or np.asarray(y).dtype.kind == "c")
+    array = None if y is None else np.asarray(y)
+    wrong_y = array is not None and (array.ndim > 2 or array.dtype.kind == "c")
     about = f"{names[0]} or {names[1]}" if wrong_y else names[0]
     # Its sum over large values of both signs, which looks for NaN, warns of the one it makes.
     with np.errstate(invalid="ignore"), renamed(*names, about=about):

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import row_norms
 
-from skscratch.core import linear
+from skscratch import linear
 from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.initializers import Zeros
@@ -25,6 +25,7 @@ from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD, Rate
 from skscratch.core.schedules import Adaptive, InverseScaling
 from skscratch.core.training import Patience, TrainingRun, TrainingState, start, train
+from skscratch.core.workers import Workers
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._sklearn import (
     CallbackSupportMixin,
@@ -48,6 +49,7 @@ from skscratch.estimators._sklearn import (
 from skscratch.estimators._targets import SignTargets, check_labels, class_weights
 
 SGD_BATCH = 64
+ADVICE = "Scale the columns of X (StandardScaler, MaxAbsScaler) or lower C."
 # The curvature that the first rate follows is measured on about so many rows, by so many products.
 CURVATURE_ROWS = 1024
 POWER_STEPS = 8
@@ -439,7 +441,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     def _newton_loss(self, targets: SignTargets, index: Array) -> linear.LinearLoss:
         if self._is_joint:
             return linear.CrammerSinger(index, len(targets.classes))
-        kind = linear.SquaredHinge if self.loss == "squared_hinge" else linear.Hinge
+        kind = linear.DualSquaredHinge if self.loss == "squared_hinge" else linear.DualHinge
         return kind(targets.encode_index(index, np.float64).T)
 
     def _solve(
@@ -452,18 +454,22 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         max_iter: int,
         on_iteration: Callable[..., bool] | None = None,
     ) -> linear.LinearSolution:
-        return linear.solve(
-            X,
-            self._newton_loss(targets, index),
-            cost,
-            fit_intercept=self.fit_intercept,
-            intercept_scaling=self.intercept_scaling,
-            tol=self.tol,
-            max_iter=max_iter,
-            start=before,
-            on_iteration=on_iteration,
-            n_threads=thread_count(self.n_jobs),
-        )
+        with Workers(thread_count(self.n_jobs)) as workers:
+            try:
+                return linear.solve(
+                    X,
+                    self._newton_loss(targets, index),
+                    cost,
+                    fit_intercept=self.fit_intercept,
+                    intercept_scaling=self.intercept_scaling,
+                    tol=self.tol,
+                    max_iter=max_iter,
+                    start=before,
+                    on_iteration=on_iteration,
+                    run=workers.run,
+                )
+            except linear.NotFiniteError as error:
+                raise ValueError(f"{error} {ADVICE}") from None
 
     def _fit_newton(
         self,
@@ -529,6 +535,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         objective = Objective(network, loss, l2=1 / (self.C * total), share_l2=False)
         target = targets.one_hot(index, X.dtype) if joint else targets.encode_index(index, X.dtype)
         rate = self._learning_rate(X, objective)
+        if not np.isfinite(rate):
+            raise ValueError(f"The objective is not finite for {X.dtype}. {ADVICE}")
         n = X.shape[0]
         optimizer = _AveragedSGD(0.9, nesterov=True)
         if stream is None:

@@ -38,6 +38,7 @@ from skscratch.core.workers import Workers
 from skscratch.estimators._base import (
     ENDING,
     HISTORY,
+    NOT_FINITE,
     TRAINING,
     VALIDATION,
     FitData,
@@ -350,10 +351,7 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
             network.params[:] = state.best_params
         stopped = iterations.stopped
         if not (np.isfinite(network.params).all() and (stopped or np.isfinite(result.fun))):
-            raise DivergenceError(
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                "values and need to be preprocessed. Scale X (StandardScaler, MinMaxScaler)."
-            )
+            raise DivergenceError(NOT_FINITE)
         if self.verbose:
             print(f"L-BFGS: {result.message}")
         n_iter = result.nit if stopped else check_optimize_result("lbfgs", result, self.max_iter)

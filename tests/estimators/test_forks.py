@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier
-from skscratch.core.linear_algebra import Features
+from skscratch.linear.products import Features
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),

@@ -360,7 +360,7 @@ def test_divergence_stops_and_changes_nothing(estimator):
     if isinstance(estimator, AutoencoderTransformer):
         diverging["output_activation"] = "identity"
     fitted.set_params(**diverging)
-    with pytest.raises(ValueError, match=r"diverged in epoch \d+.*learning rate"):
+    with pytest.raises(ValueError, match=r"diverged in epoch \d+.*learning_rate_init"):
         fitted.fit(X * 1e10, y)
     changed = {k for k, v in vars(fitted).items() if v is not before[k]}
     assert changed <= set(diverging)

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CrammerSinger", "Hinge", "LinearLoss", "SquaredHinge"]
+__all__ = ["CrammerSinger", "DualHinge", "DualSquaredHinge", "LinearLoss"]
 
 Array = NDArray[Any]
 
@@ -138,7 +138,7 @@ class _OneVersusRest(LinearLoss):
         return np.ones((len(rows), 1), self.targets.dtype), rows
 
 
-class SquaredHinge(_OneVersusRest):
+class DualSquaredHinge(_OneVersusRest):
     """``max(0, 1 - y z)^2``, which is ``max_{p >= 0} p s - p^2 / 4``; targets (problems, rows)."""
 
     own_width = 0.5
@@ -163,7 +163,7 @@ class SquaredHinge(_OneVersusRest):
         return excess
 
 
-class Hinge(_OneVersusRest):
+class DualHinge(_OneVersusRest):
     """``max(0, 1 - y z)``, which is ``max_{0 <= p <= 1} p s``; targets (problems, rows)."""
 
     def project(self, V: Array) -> Array:

@@ -5,7 +5,7 @@ feature ``intercept_scaling`` and is regularised like the others, as in LIBLINEA
 
     0.5 ||W||^2 + sum_i cost_i * loss_i(z_i),      z_i = W x_i
 
-Where a loss has corners (its width is 0, see `linear_losses`), Newton's method meets the smooth
+Where a loss has corners (its width is 0, see `losses`), Newton's method meets the smooth
 ``max <p, s> - (width / 2) ||p - center||^2`` instead, with a width that shrinks and a center that
 follows the dual point (the proximal point method: thanks to the center the corners are met exactly
 while the width is still comfortable). The maximiser is one projection,
@@ -44,8 +44,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skscratch.core.linear_algebra import (
+from skscratch.linear.losses import LinearLoss
+from skscratch.linear.products import (
     Features,
+    Run,
     conjugate_gradients,
     inner,
     per_problem,
@@ -54,10 +56,8 @@ from skscratch.core.linear_algebra import (
     solve_few_rows,
     solve_few_turned_rows,
 )
-from skscratch.core.linear_losses import CrammerSinger, Hinge, LinearLoss, SquaredHinge
-from skscratch.core.workers import Workers
 
-__all__ = ["CrammerSinger", "Hinge", "LinearLoss", "LinearSolution", "SquaredHinge", "solve"]
+__all__ = ["LinearSolution", "NotFiniteError", "solve"]
 
 Array = NDArray[Any]
 
@@ -105,10 +105,11 @@ SAMPLED_STEPS = 15
 ROUNDINGS = (0, 1, 4, 16, 64, 256)
 TINY = float(np.finfo(np.float64).tiny)
 
-TOO_LARGE = (
-    "The SVM's objective is not finite: X, the costs or the start hold values too large for {}. "
-    "Scale the columns of X (StandardScaler, MaxAbsScaler) or lower C."
-)
+TOO_LARGE = "The objective is not finite: X, the costs or the start hold values too large for {}."
+
+
+class NotFiniteError(ValueError):
+    """The objective is not finite."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ class _Problems:
         corner_gap = self.total(self.loss.excess(self.S, p))
         point = _Point(p, G, self.objective(), 0.5 * inner(G, G), corner_gap)
         if not np.isfinite(point.primal + point.gap).all():
-            raise ValueError(TOO_LARGE.format(self.W.dtype))
+            raise NotFiniteError(TOO_LARGE.format(self.W.dtype))
         return point
 
     def follow(self, point: _Point) -> _Point:
@@ -247,7 +248,7 @@ class _Problems:
         floor = np.sqrt(0.2 * goal * point.primal)
         P = self.direction(point, np.maximum(np.minimum(0.1, share) * residual, floor))
         if not np.isfinite(P).all():
-            raise ValueError(TOO_LARGE.format(self.W.dtype))
+            raise NotFiniteError(TOO_LARGE.format(self.W.dtype))
         self.step(P, inner(point.G, P))
 
     # -- direction ---------------------------------------------------------------------------------
@@ -547,7 +548,7 @@ def solve(
     start: tuple[Array, Array] | None = None,
     on_iteration: Callable[[int, float, float, Callable[[], LinearSolution]], bool | None]
     | None = None,
-    n_threads: int = 1,
+    run: Run = run_alone,
 ) -> LinearSolution:
     """Minimise ``0.5 ||W||^2 + sum_i cost_i * loss_i(W x_i)`` until the gap is small.
 
@@ -572,8 +573,9 @@ def solve(
     on_iteration : callable, optional
         Called as ``on_iteration(n_iter, objective, dual_gap, solution)`` in every iteration, where
         ``solution()`` is the best solution so far. Returning True stops.
-    n_threads : int
-        Threads to use. The result has the same bits for any number.
+    run : callable, optional
+        Runs a list of functions without arguments, on several threads if it likes. The result has
+        the same bits in any case.
 
     Returns
     -------
@@ -582,7 +584,9 @@ def solve(
     Raises
     ------
     ValueError
-        If shapes disagree or the objective is not finite.
+        If shapes disagree.
+    NotFiniteError
+        If the objective is not finite.
     """
     bias = float(intercept_scaling) if fit_intercept else None
     loss = loss.cast(X.dtype)
@@ -617,13 +621,10 @@ def solve(
     goal = tol
     if X.dtype == np.float64 and n_rows * n_features * n_problems * n_columns <= POLISHED_WORK:
         goal = min(tol, loss.polished)
-    with (
-        np.errstate(over="ignore", invalid="ignore", divide="ignore"),
-        Workers(n_threads) as workers,
-    ):
-        features = Features(X, bias, X.dtype, workers.run)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        features = Features(X, bias, X.dtype, run)
         if not np.isfinite(features.square_sums).all():
-            raise ValueError(TOO_LARGE.format(X.dtype))
+            raise NotFiniteError(TOO_LARGE.format(X.dtype))
         share = WIDTH_SHARE if start is None else STARTED_SHARE
         width = _first_width(features, loss, costs, share)
         if start is None:

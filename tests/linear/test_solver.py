@@ -18,10 +18,22 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from skscratch.core import linear_algebra
-from skscratch.core.linear import CrammerSinger, Hinge, LinearSolution, SquaredHinge, solve
-from skscratch.core.linear_algebra import solve_definite
+from skscratch import linear
 from skscratch.core.workers import Workers
+from skscratch.linear import (
+    CrammerSinger,
+    DualHinge,
+    DualSquaredHinge,
+    LinearSolution,
+    products,
+)
+from skscratch.linear.products import solve_definite
+
+
+def solve(X, loss, cost, *, n_threads=1, **options):
+    """Solve with single-threaded BLAS, as the estimator does."""
+    with Workers(n_threads) as workers:
+        return linear.solve(X, loss, cost, **({"run": workers.run} | options))
 
 
 def iris():
@@ -62,7 +74,7 @@ def make_loss(name, y):
     if name == "crammer_singer":
         classes, codes = np.unique(y, return_inverse=True)
         return CrammerSinger(codes, len(classes))
-    return {"hinge": Hinge, "squared_hinge": SquaredHinge}[name](signs(y))
+    return {"hinge": DualHinge, "squared_hinge": DualSquaredHinge}[name](signs(y))
 
 
 def objective(X, y, name, cost, coef, intercept, scaling=1.0):
@@ -184,7 +196,7 @@ def test_a_callback_stops_the_last_steps_too():
 
 def test_pieces_of_sparse_rows_are_views():
     X = scipy.sparse.random(40_000, 200, density=0.5, random_state=0, format="csr")
-    pieces = linear_algebra.Features(X, None, X.dtype).pieces
+    pieces = products.Features(X, None, X.dtype).pieces
     assert len(pieces) > 1
     assert_array_equal(
         np.concatenate([np.arange(len(X.indptr) - 1)[rows] for rows, _ in pieces]),
@@ -329,7 +341,7 @@ def test_degenerate_data(X, name):
 @pytest.mark.parametrize(("dtype", "huge"), [(np.float32, 1e30), (np.float64, 1e200)])
 def test_huge_values_are_refused(dtype, huge, name):
     X, y = iris()
-    with pytest.raises(ValueError, match=r"not finite.*[Ss]cale"):
+    with pytest.raises(ValueError, match=r"not finite"):
         solve((X * huge).astype(dtype), make_loss(name, y), np.ones(len(y)))
 
 
@@ -532,15 +544,17 @@ def test_threads_change_no_bit(name, dtype, make):
 
 
 @pytest.mark.parametrize(("shape", "shared"), [((400, 30), False), ((6000, 400), True)])
-def test_directions_of_small_problems_stay_on_one_thread(shape, shared, monkeypatch):
+def test_directions_of_small_problems_stay_on_one_thread(shape, shared):
     given = []
-    run = Workers.run
-    monkeypatch.setattr(
-        Workers, "run", lambda self, jobs: (given.append(len(jobs)), run(self, jobs))
-    )
+
+    def run(jobs):
+        given.append(len(jobs))
+        for job in jobs:
+            job()
+
     X = np.random.default_rng(8).normal(size=shape)
     y = np.arange(len(X)) % 3
-    solve(X, make_loss("squared_hinge", y), np.ones(len(X)), max_iter=3, n_threads=2)
+    solve(X, make_loss("squared_hinge", y), np.ones(len(X)), max_iter=3, run=run)
     assert (max(given) > 1) is shared
 
 
@@ -564,7 +578,7 @@ def test_columns_of_zeros_change_nothing_but_the_way_to_the_solution(n_features,
 def test_tangents_span_the_faces():
     rng = np.random.default_rng(10)
     p = CrammerSinger(np.zeros(50, int), 4).project(rng.normal(size=(1, 4, 50)))
-    signs_of_rows = Hinge(np.where(rng.random((1, 50)) < 0.5, -1.0, 1.0))
+    signs_of_rows = DualHinge(np.where(rng.random((1, 50)) < 0.5, -1.0, 1.0))
     for loss, point in ((CrammerSinger(np.zeros(50, int), 4), p), (signs_of_rows, p[:, :1])):
         face = loss.face(point)
         Q, rows = loss.tangents(face)

@@ -1,0 +1,14 @@
+"""Solvers for linear support vector machines, independent of the networks and of scikit-learn."""
+
+from skscratch.linear.losses import CrammerSinger, DualHinge, DualSquaredHinge, LinearLoss
+from skscratch.linear.solver import LinearSolution, NotFiniteError, solve
+
+__all__ = [
+    "CrammerSinger",
+    "DualHinge",
+    "DualSquaredHinge",
+    "LinearLoss",
+    "LinearSolution",
+    "NotFiniteError",
+    "solve",
+]
