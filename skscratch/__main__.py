@@ -168,7 +168,13 @@ def _one_line(error: BaseException) -> str:
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     # Imported late: --help and wrong arguments answer at once.
-    from skscratch.experiments.reproduce import reproduce
+    try:
+        from skscratch.experiments.reproduce import reproduce
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"The report needs {error.name}, which is not installed: "
+            "pip install 'skscratch[report]'"
+        ) from error
     from skscratch.persistence import import_skops
 
     if arguments.compare:

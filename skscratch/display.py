@@ -53,7 +53,12 @@ TRAINING, VALIDATION = "#0072B2", "#D55E00"
 def _axes(ax: Axes | None, figsize: tuple[float, float] | None = None) -> tuple[Axes, Figure]:
     """Return the axes to draw on, new ones where none are given, and their figure."""
     if ax is None:
-        from matplotlib import pyplot
+        try:
+            from matplotlib import pyplot
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                "Displays need matplotlib, which is not installed: pip install 'skscratch[plot]'"
+            ) from error
 
         _, ax = pyplot.subplots(figsize=figsize, layout="constrained")
     figure = ax.get_figure(root=True)

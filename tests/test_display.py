@@ -247,3 +247,16 @@ def test_a_single_latent_feature_or_row_is_refused(images, encoder, ax):
 def test_each_row_needs_one_label(encoder, images, ax):
     with pytest.raises(ValueError, match="one label for each of the 360 rows"):
         LatentSpaceDisplay.from_estimator(encoder, images.X_test, images.y_test[:-1], ax=ax)
+
+
+def test_what_is_missing_is_named_with_how_to_install_it():
+    for module, code, extra in (
+        ("matplotlib", "from skscratch.display import _axes; _axes(None)", "plot"),
+        ("jinja2", "from skscratch.__main__ import main; sys.exit(main(['reproduce']))", "report"),
+    ):
+        hide = f"import sys; sys.modules[{module!r}] = None; "
+        run = subprocess.run(
+            [sys.executable, "-c", hide + code], capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 1
+        assert f"{module}, which is not installed: pip install 'skscratch[{extra}]'" in run.stderr
