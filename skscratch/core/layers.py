@@ -12,6 +12,7 @@ only slower; `check_layer` finds declarations that are false.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -30,13 +31,32 @@ MEAN_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
+class Role:
+    """How parameters are treated in training.
+
+    `penalised` ones are part of an L2 penalty, and decay with AdamW; `rate` is a factor on their
+    learning rate, where 0 freezes them.
+    """
+
+    penalised: bool = True
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < math.inf:
+            raise ValueError(f"rate of a role must be at least 0, got {self.rate!r}.")
+
+
+WEIGHTS, BIASES = Role(), Role(penalised=False)
+
+
+@dataclass(frozen=True)
 class Param:
     """A parameter of a layer: the network gives it memory, the initializer its first values."""
 
     name: str
     shape: tuple[int, ...]
     initializer: Initializer
-    penalised: bool
+    role: Role = WEIGHTS
 
 
 @dataclass(eq=False, slots=True)
@@ -179,10 +199,10 @@ class Dense(Layer, name="dense", backward_reads="x"):
         return self.width
 
     def params(self, n_in: int) -> tuple[Param, ...]:
-        W = Param("W", (n_in, self.width), self.weights, penalised=True)
+        W = Param("W", (n_in, self.width), self.weights)
         if self.bias is None:
             return (W,)
-        return W, Param("b", (self.width,), self.bias, penalised=False)
+        return W, Param("b", (self.width,), self.bias, BIASES)
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         f.x.dot(p.W, out=f.y)
@@ -254,8 +274,8 @@ class LayerNorm(Layer, name="layer_norm", backward_reads="", in_place=True, scra
 
     def params(self, n_in: int) -> tuple[Param, ...]:
         return (
-            Param("gamma", (n_in,), Ones(), penalised=False),
-            Param("beta", (n_in,), Zeros(), penalised=False),
+            Param("gamma", (n_in,), Ones(), BIASES),
+            Param("beta", (n_in,), Zeros(), BIASES),
         )
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:

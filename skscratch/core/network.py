@@ -23,7 +23,7 @@ import numpy as np
 from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.initializers import RandomSource
-from skscratch.core.layers import Frame, Layer
+from skscratch.core.layers import Frame, Layer, Role
 from skscratch.core.named import Named
 
 FILE_FORMAT = "skscratch network 1"
@@ -114,7 +114,7 @@ class Network(Stack):
             self.initialize(np.random.default_rng(rng) if isinstance(rng, int) else rng)
 
     def _lay_out(self) -> None:
-        """Give each parameter its place in the flat vector: the penalised first."""
+        """Give each parameter its place in the vector: equal roles together, penalised first."""
         entries = []
         for i, (layer, n_in) in enumerate(zip(self.layers, self.widths, strict=False)):
             for param in layer.params(n_in):
@@ -123,14 +123,19 @@ class Network(Stack):
                 else:
                     entries.append((i, param))
         self._places: list[tuple[int, str, slice, tuple[int, ...]]] = []
-        start = 0
-        for penalised in (True, False):
+        #: Stretches of the vector with one role each.
+        self.roles: list[tuple[slice, Role]] = []
+        self.n_weights = start = 0
+        roles = dict.fromkeys(param.role for _, param in entries)
+        for role in sorted(roles, key=lambda role: not role.penalised):
+            first = start
             for i, param in entries:
-                if param.penalised is penalised:
+                if param.role == role:
                     stop = start + int(np.prod(param.shape))
                     self._places.append((i, param.name, slice(start, stop), param.shape))
                     start = stop
-            if penalised:
+            self.roles.append((slice(first, start), role))
+            if role.penalised:
                 self.n_weights = start
         self.n_params = start
 

@@ -2,7 +2,7 @@
 
 An optimizer knows nothing of layers, schedules or stopping. It changes a stretch of the parameter
 vector, given the same stretch of the gradient and of the vectors it keeps (`slots`). Everything is
-element-wise, so the vector may be cut into blocks anywhere without changing a bit.
+element-wise, so a stretch may be cut into blocks anywhere without changing a bit.
 """
 
 from __future__ import annotations
@@ -44,6 +44,13 @@ class Optimizer(Named, family="optimizer"):
     def slots_used(self) -> int:
         """Return how many vectors the optimizer keeps with these hyperparameters."""
         return self.n_slots
+
+    def for_role(self, penalised: bool) -> Optimizer:
+        """Return the optimizer for parameters that an L2 penalty includes, or that it does not.
+
+        Both keep the same vectors.
+        """
+        return self
 
     def start(self, params: Array) -> OptimizerState:
         """Make the state for training `params`."""
@@ -188,13 +195,16 @@ class Adam(Optimizer, name="adam"):
 
 
 class AdamW(Adam, name="adamw"):
-    """Adam, and w ← w - lr · decay · w for every parameter (Loshchilov & Hutter, 2019)."""
+    """Adam, and w ← w - lr · decay · w for weights, not for biases (Loshchilov & Hutter, 2019)."""
 
     weight_decay: float = 0.004
 
     def check_init(self) -> None:
         super().check_init()
         self.check_range("weight_decay", 0)
+
+    def for_role(self, penalised: bool) -> Optimizer:
+        return self if penalised else Adam(self.beta_1, self.beta_2, self.epsilon)
 
     def update(
         self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from skscratch.core.functions import Array
+from skscratch.core.network import Network
 from skscratch.core.objective import Evaluation, Objective
 from skscratch.core.optimizers import Optimizer, OptimizerState
 from skscratch.core.workers import Workers
@@ -66,19 +68,28 @@ class Step:
         n_scratch = workers.n_threads if self._shared else 1
         scratch = [np.empty(size, dtype) for _ in range(n_scratch)]
         params = objective.network.params
-        self._blocks = [
-            _Block(place, params[place], tuple(slot[place] for slot in state.slots), room)
-            for place, room in (
-                (slice(a, min(a + size, n)), scratch[k % n_scratch][: min(size, n - a)])
-                for k, a in enumerate(range(0, n, size))
-            )
-        ]
-        self._lr = np.zeros((), dtype)
+        self._stretches = _stretches(objective.network, optimizer)
+        self._blocks: list[_Block] = []
+        for place, handler, rate in self._stretches:
+            for start in range(place.start, place.stop, size):
+                where = slice(start, min(start + size, place.stop))
+                self._blocks.append(
+                    _Block(
+                        where,
+                        params[where],
+                        tuple(slot[where] for slot in state.slots),
+                        scratch[len(self._blocks) % n_scratch][: where.stop - start],
+                        handler,
+                        rate,
+                    )
+                )
+        self._lr = {block.rate: np.zeros((), dtype) for block in self._blocks}
 
     def __call__(self, evaluation: Evaluation, lr: float) -> None:
         """Take one step along the gradients of an evaluation, which are used up."""
         self.under_way = True
-        self._lr[()] = lr
+        for rate, array in self._lr.items():
+            array[()] = lr * rate
         self.state.t += 1
         if self.max_norm is None:
             self._run(self._sum_and_update, evaluation)
@@ -104,7 +115,8 @@ class Step:
         self._sum(evaluation, block)
 
     def _update(self, block: _Block, g: Array) -> None:
-        self.optimizer.update(block.params, g, block.slots, block.scratch, self._lr, self.state.t)
+        lr = self._lr[block.rate]
+        block.optimizer.update(block.params, g, block.slots, block.scratch, lr, self.state.t)
 
     def _sum_and_update(self, evaluation: Evaluation, block: _Block) -> None:
         self._update(block, self._sum(evaluation, block))
@@ -115,20 +127,41 @@ class Step:
             g *= clip
         self._update(block, g)
 
-    @staticmethod
-    def _norm(gradient: Array) -> float:
+    def _norm(self, gradient: Array) -> float:
         """Norm of the gradient, summed in an order that threads do not change."""
-        starts = range(0, len(gradient), BLOCK_ALONE)
-        parts = [gradient[start : start + BLOCK_ALONE] for start in starts]
+        parts = [
+            gradient[start : min(start + BLOCK_ALONE, place.stop)]
+            for place, _, _ in self._stretches
+            for start in range(place.start, place.stop, BLOCK_ALONE)
+        ]
         return math.sqrt(sum([float(np.dot(part, part)) for part in parts]))
 
 
+@dataclass(slots=True, eq=False)
 class _Block:
     """A stretch of the parameters, and the same stretch of the optimizer's arrays."""
 
-    __slots__ = ("params", "place", "scratch", "slots")
+    place: slice
+    params: Array
+    slots: tuple[Array, ...]
+    scratch: Array
+    optimizer: Optimizer
+    rate: float
 
-    def __init__(
-        self, place: slice, params: Array, slots: tuple[Array, ...], scratch: Array
-    ) -> None:
-        self.place, self.params, self.slots, self.scratch = place, params, slots, scratch
+
+def _stretches(network: Network, optimizer: Optimizer) -> list[tuple[slice, Optimizer, float]]:
+    """Cut the parameters where the optimizer sees a difference between roles, and nowhere else.
+
+    Frozen parameters are left out.
+    """
+    stretches: list[tuple[slice, Optimizer, float]] = []
+    for place, role in network.roles:
+        handler = optimizer.for_role(role.penalised)
+        before = stretches[-1] if stretches else None
+        if not role.rate:
+            continue
+        if before and before[0].stop == place.start and before[1:] == (handler, role.rate):
+            stretches[-1] = (slice(before[0].start, place.stop), handler, role.rate)
+        else:
+            stretches.append((place, handler, role.rate))
+    return stretches

@@ -61,7 +61,7 @@ def test_views_stay_in_the_vector_of_a_twin(twin_of):
 def test_weight_matrices_are_penalised_and_nothing_else(name):
     for layer in PLACED.get(name) or [Layer.named(name)]:
         for param in layer.params(5):
-            assert param.penalised is (len(param.shape) == 2)
+            assert param.role.penalised is (len(param.shape) == 2)
 
 
 @pytest.mark.parametrize("name", [*PLACED, *KEEPS_WIDTH, *AT_THE_START])
@@ -104,7 +104,7 @@ def test_a_part_pickled_with_its_network_still_shares():
 def test_a_part_can_go_on_with_other_layers():
     net = network(Dense(4), Tanh(), Dense(3))
     np.testing.assert_allclose(
-        net.part(0, then=[Sigmoid()])(rows()), 1 / (1 + np.exp(-net(rows())))
+        net.part(0, extra_layers=[Sigmoid()])(rows()), 1 / (1 + np.exp(-net(rows())))
     )
 
 
