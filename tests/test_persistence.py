@@ -1,5 +1,6 @@
 import copy
 import io
+import itertools
 import json
 import os
 import pickle
@@ -1037,10 +1038,14 @@ CONSTRUCTORS = {
 }
 
 
+# skops takes two objects of one id for the same.
+UNUSED_IDS = itertools.count(1 << 62)
+
+
 def described(value):
     """What skops writes for plain data."""
     kind = type(value).__name__
-    common = {"__class__": kind, "__module__": "builtins", "__id__": id(value)}
+    common = {"__class__": kind, "__module__": "builtins", "__id__": next(UNUSED_IDS)}
     if isinstance(value, list | tuple):
         content = [described(item) for item in value]
         return {**common, "__loader__": f"{kind.title()}Node", "content": content}
@@ -1312,8 +1317,11 @@ def test_a_network_that_was_tampered_with_is_refused(name, value, file):
 def test_a_recipe_that_was_tampered_with_is_refused(file):
     save(fitted("autoencoder, all options"), file)
     schema = schema_of(file)
-    place = next(node for node in nodes(schema) if "beta_1" in node)
-    place["beta_1"] = described(2.0)
+    # The estimator has a parameter of this name too.
+    places = [node for node in nodes(schema) if "beta_1" in node and "loss" not in node]
+    assert places
+    for place in places:
+        place["beta_1"] = described(2.0)
     change(file, {"schema.json": json.dumps(schema)})
     with refused(file):
         load(file)
@@ -1368,9 +1376,16 @@ def test_a_part_of_a_network_that_was_tampered_with_is_refused(file):
     arguments = next(
         node["content"]["content"] for node in nodes(schema) if node.get("__class__") == "Part"
     )
-    for place, value in [(1, -1), (1, 2.5), (2, 100), (2, 0.5), (0, None), (3, [1])]:
+    dense = named(
+        "ObjectNode",
+        "skscratch.core.layers.Dense",
+        content=described({"width": 3, "weights": None, "bias": None}),
+    )
+    behind = {**described(()), "content": [dense]}
+    nonsense = [(1, -1), (1, 2.5), (2, 100), (2, 0.5), (0, None), (3, [1])]
+    for place, node in [*((k, described(value)) for k, value in nonsense), (3, behind)]:
         before = arguments[place]
-        arguments[place] = described(value)
+        arguments[place] = node
         change(file, {"schema.json": json.dumps(schema)})
         with refused(file):
             load(file)
