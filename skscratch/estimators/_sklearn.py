@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
+import sklearn
 from scipy import sparse
 from sklearn.base import _fit_context
-from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -68,6 +68,30 @@ __all__ = [
     "validate_data",
     "value_range",
 ]
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+    HAS_CALLBACKS = True
+except ModuleNotFoundError:
+    # Before scikit-learn 1.9.
+    HAS_CALLBACKS = False
+
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a fit method as it is."""
+        return method
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Says that callbacks need a newer scikit-learn."""
+
+        def set_callbacks(self, *callbacks: Any) -> Any:
+            """Accept no callbacks, or raise an ImportError."""
+            if callbacks:
+                raise ImportError(
+                    f"Callbacks need scikit-learn 1.9 or newer; this is {sklearn.__version__}."
+                )
+            return self
+
 
 # What the core computes in. Images of small integers are cast batch by batch.
 DTYPES = (np.float64, np.float32, np.uint8)
@@ -328,9 +352,10 @@ def check_weight(sample_weight: Any, X: Any, name: str = "sample_weight") -> Arr
                 X,
                 dtype=np.float64,
                 ensure_non_negative=True,
-                allow_all_zero_weights=False,
             )
         )
+        if not weight.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
         total = float(weight.sum())
     if not len(weight) * np.finfo(np.float64).tiny <= total < np.inf:
         raise ValueError(
@@ -429,9 +454,10 @@ class FitTasks:
     ) -> None:
         self.estimator, self.task_name, self.data = estimator, task_name, data
         self.attributes = attributes
-        self.root = estimator._init_callback_context(max_subtasks=max_iter)
         self.active = bool(getattr(estimator, "_skl_callbacks", []))
-        self.root.call_on_fit_task_begin(estimator=estimator, **data)
+        if HAS_CALLBACKS:
+            self.root = estimator._init_callback_context(max_subtasks=max_iter)
+            self.root.call_on_fit_task_begin(estimator=estimator, **data)
 
     def begin(self) -> None:
         """Begin an iteration."""
@@ -451,8 +477,9 @@ class FitTasks:
 
     def finish(self) -> None:
         """End the fit."""
-        self.root.call_on_fit_task_end(
-            estimator=self.estimator, **self.data, reconstruction_attributes=self.attributes
-        )
+        if HAS_CALLBACKS:
+            self.root.call_on_fit_task_end(
+                estimator=self.estimator, **self.data, reconstruction_attributes=self.attributes
+            )
         # What gives the attributes often refers back: else the data wait for the garbage collector.
         self.data, self.attributes = {}, dict

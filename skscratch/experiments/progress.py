@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -22,6 +23,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 from rich.table import Column
+
+HAS_CALLBACKS = find_spec("sklearn.callback") is not None
 
 # Lines about the epochs of one training, in a log.
 LINES = 5

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import sklearn
-from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
@@ -50,6 +49,9 @@ def test_a_search_has_the_same_scores_wherever_it_runs(backend):
 
 
 def test_scikit_learns_callbacks_inside_a_search():
+    # Not at the top: before scikit-learn 1.9 there are no callbacks.
+    from sklearn.callback import ProgressBar, ScoringMonitor
+
     monitor = ScoringMonitor(scoring="accuracy")
     mlp = MLPClassifier(max_iter=2, learning_rate_init=0.01, random_state=0).set_callbacks(monitor)
     search = GridSearchCV(

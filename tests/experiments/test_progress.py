@@ -2,7 +2,6 @@ import io
 
 import pytest
 from rich.console import Console
-from sklearn.callback import ScoringMonitor
 
 from skscratch import AutoencoderTransformer
 from skscratch.experiments.progress import (
@@ -59,6 +58,9 @@ def test_a_failure_inside_a_stage_comes_out():
 
 @pytest.mark.parametrize("validation", [False, True])
 def test_epochs_are_reported_through_scikit_learns_callbacks(validation, images):
+    # Not at the top: before scikit-learn 1.9 there are no callbacks.
+    from sklearn.callback import ScoringMonitor
+
     class Recorder(Stage):
         def __init__(self):
             self.texts = []
