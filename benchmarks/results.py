@@ -223,6 +223,25 @@ def insert_table(file: Path, name: str, text: str) -> None:
     file.write_text(before + text.strip() + "\n" + behind, encoding="utf-8")
 
 
+def insert_rows(file: Path, name: str, text: str) -> None:
+    """Replace the rows of tables between the markers that `text` has too, by their first cells.
+
+    For a benchmark of which only some parts were run again.
+    """
+    before, between, behind = _parts(file, name)
+    rows = {_first_cell(line): line for line in text.splitlines() if line.startswith("| ")}
+    lines = between.splitlines()
+    known = {_first_cell(line) for line in lines}
+    if unknown := rows.keys() - known:
+        raise SystemExit(f"{file.name} has no rows {sorted(unknown)} between the markers {name}.")
+    merged = [rows.get(_first_cell(line), line) for line in lines]
+    file.write_text(before + "\n".join(merged) + "\n" + behind, encoding="utf-8")
+
+
+def _first_cell(line: str) -> str:
+    return line.split("|")[1].strip() if line.startswith("| ") else ""
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
@@ -230,6 +249,9 @@ def main() -> None:
     )
     parser.add_argument("name", nargs="?", help="name of the markers, such as figures")
     parser.add_argument("file", nargs="?", type=Path, help="metrics.json, or a Markdown file")
+    parser.add_argument(
+        "--rows", action="store_true", help="replace the rows that the file has, keep the others"
+    )
     options = parser.parse_args()
     if options.name is not None:
         if options.file is None:
@@ -238,7 +260,8 @@ def main() -> None:
         if options.file.suffix == ".json":
             metrics = json.loads(text)
             text = comparison(metrics) if "rows" in metrics else main_job(metrics)
-        insert_table(RESULTS, options.name, text)
+        insert = insert_rows if options.rows else insert_table
+        insert(RESULTS, options.name, text)
     insert_table(README, "best figures", best_figures())
     insert_table(SETTINGS, "settings", settings())
 
