@@ -51,17 +51,6 @@ def run(monkeypatch, *arguments):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_are_replaced_by_their_first_cells(tmp_path):
-    file = tmp_path / "RESULTS.md"
-    table = "| a | b |\n|---|---|\n| one | 1 |\n| two | 2 |\n\nMeasured there.\n"
-    file.write_text(f"<!-- t: begin -->\n{table}<!-- t: end -->\n", encoding="utf-8")
-    results.insert_rows(file, "t", "| a | b |\n|---|---|\n| two | 22 |\n\nMeasured here.")
-    expected = table.replace("| 2 |", "| 22 |")
-    assert file.read_text(encoding="utf-8") == f"<!-- t: begin -->\n{expected}<!-- t: end -->\n"
-    with pytest.raises(SystemExit, match="no rows"):
-        results.insert_rows(file, "t", "| three | 3 |")
-
-
 def test_a_stored_table_is_complete(name):
     tables = results.stored_tables(name)
     assert tables
@@ -160,3 +149,14 @@ def test_mistakes_change_nothing(arguments, message, pages, monkeypatch):
     with pytest.raises(SystemExit, match=message):
         run(monkeypatch, *arguments)
     assert results.RESULTS.read_text(encoding="utf-8") == before
+
+
+def test_rows_are_replaced_by_their_first_cells(tmp_path):
+    file = tmp_path / "RESULTS.md"
+    table = "| a | b |\n|---|---|\n| one | 1 |\n| two | 2 |\n\nMeasured there.\n"
+    file.write_text(f"<!-- t: begin -->\n{table}<!-- t: end -->\n", encoding="utf-8")
+    results.insert_rows(file, "t", "| a | b |\n|---|---|\n| two | 22 |\n\nMeasured here.")
+    expected = table.replace("| 2 |", "| 22 |")
+    assert file.read_text(encoding="utf-8") == f"<!-- t: begin -->\n{expected}<!-- t: end -->\n"
+    with pytest.raises(SystemExit, match="no rows"):
+        results.insert_rows(file, "t", "| three | 3 |")
