@@ -42,7 +42,17 @@ from skscratch import (
     __version__,
     persistence,
 )
-from skscratch.core import SGD, Dense, Network, Sigmoid, Tanh
+from skscratch.core import (
+    SGD,
+    AdamW,
+    Cosine,
+    Dense,
+    GaussianNoise,
+    Network,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
 from skscratch.images import RandomWarp
 from skscratch.persistence import load, save
 
@@ -64,6 +74,17 @@ CASES = {
     "classifier, sparse": (MLPClassifier(4, **EPOCHS), sparse.csr_matrix(LABELS)),
     "classifier, rmsprop": (
         MLPClassifier(4, solver="rmsprop", dropout=0.1, layer_norm=True, **EPOCHS),
+        y,
+    ),
+    "classifier, instances": (
+        MLPClassifier(
+            4,
+            SiLU(),
+            solver=AdamW(weight_decay=0.1),
+            learning_rate=Cosine(0.01),
+            noise=GaussianNoise(0.1),
+            **EPOCHS,
+        ),
         y,
     ),
     "regressor": (MLPRegressor(hidden_layer_sizes=4, solver="sgd", **EPOCHS), X[:, 0]),
@@ -261,6 +282,10 @@ WARM = {
     "classifier, rmsprop": (MLPClassifier(4, solver="rmsprop", max_iter=3, random_state=0), NAMES),
     "classifier, adamw": (
         MLPClassifier(4, solver="adamw", dropout=0.2, max_iter=3, random_state=0),
+        y,
+    ),
+    "classifier, instances": (
+        MLPClassifier(4, solver=SGD(0.5), learning_rate=Cosine(0.1), max_iter=3, random_state=0),
         y,
     ),
     "classifier, lbfgs": (MLPClassifier(4, solver="lbfgs", max_iter=3, random_state=0), y),
