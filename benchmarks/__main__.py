@@ -1,4 +1,4 @@
-"""Training beside Keras, PyTorch and scikit-learn, in turn and at equal quality.
+"""Training compared with Keras, PyTorch and scikit-learn, in turn and at equal quality.
 
     python -m benchmarks --mnist-dir DIR --out DIR [--workload NAME …] [--repetitions N] [--rows N]
     python -m benchmarks --join DIR DIR … --out DIR
@@ -93,7 +93,7 @@ def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int)
         turns = protocol.take_turns(present, epochs, repetitions)
         # Whoever trains for fewer epochs is compared with us after as many.
         losses = {
-            n: [present[0].turn(n, seed)["loss"] for seed in range(repetitions)]
+            n: [present[0].train_once(n, seed)["loss"] for seed in range(repetitions)]
             for n in set(epochs.values()) - {epochs[OURS]}
         }
     losses[epochs[OURS]] = [t["loss"] for t in turns[OURS]]
@@ -217,8 +217,8 @@ def growth(folder: Path, axis: str, settings: dict[str, Any], repetitions: int) 
             rows = point.get("rows", most)
             task = base | point | {"rows": rows if most is None else min(rows, most)}
             with protocol.Contestant.enter(task) as contestant:
-                contestant.turn(1)
-                seconds[k].append(contestant.turn(1)["seconds"])
+                contestant.train_once(1)
+                seconds[k].append(contestant.train_once(1)["seconds"])
     return {
         "sizes": [np.prod(point[axis]).item() for point in points],
         "seconds": [median(some) for some in seconds],

@@ -1,4 +1,4 @@
-"""One contestant in a process of its own: it waits for its turn, trains, and says what came of it.
+"""One contestant in a process of its own: it waits for its turn, trains, and reports its result.
 
 The first line of standard input is the task, each further one a turn: the number of epochs, and the
 seed of initial weights and batches. Every answer is one line of JSON. Only the standard library is
@@ -121,11 +121,11 @@ def of_estimators(task: dict[str, Any], data: Data, ours: bool) -> Turn:
     # What scikit-learn tells is half of the mean squared error.
     factor = 2.0 if is_autoencoder and not ours else 1.0
 
-    def turn(epochs: int, seed: int) -> float:
+    def train_once(epochs: int, seed: int) -> float:
         machine.set_params(max_iter=epochs, random_state=seed).fit(data.X, target)
         return factor * float(machine.loss_curve_[-1])
 
-    return turn
+    return train_once
 
 
 def of_keras(task: dict[str, Any], data: Data) -> Turn:
@@ -158,7 +158,7 @@ def of_keras(task: dict[str, Any], data: Data) -> Turn:
     model.optimizer.build(model.trainable_variables)
     fresh = [variable.numpy() for variable in model.optimizer.variables]
 
-    def turn(epochs: int, seed: int) -> float:
+    def train_once(epochs: int, seed: int) -> float:
         keras.utils.set_random_seed(seed)
         model.set_weights([array for layer in data.layers(seed) for array in layer])
         for variable, value in zip(model.optimizer.variables, fresh, strict=True):
@@ -173,7 +173,7 @@ def of_keras(task: dict[str, Any], data: Data) -> Turn:
         )
         return float(history.history["loss"][-1])
 
-    return turn
+    return train_once
 
 
 def of_pytorch(task: dict[str, Any], data: Data) -> Turn:
@@ -210,7 +210,7 @@ def of_pytorch(task: dict[str, Any], data: Data) -> Turn:
         "sgd": lambda ps: torch.optim.SGD(ps, task["rate"], fused=True),
     }
 
-    def turn(epochs: int, seed: int) -> float:
+    def train_once(epochs: int, seed: int) -> float:
         model = network(seed)
         optimizer = optimizers[task["solver"]](model.parameters())
         orders = torch.from_numpy(data.orders(seed)) if batch < n else [None] * epochs
@@ -228,7 +228,7 @@ def of_pytorch(task: dict[str, Any], data: Data) -> Turn:
             mean = total.item() / n
         return mean
 
-    return turn
+    return train_once
 
 
 def of_products(task: dict[str, Any], data: Data, split: bool) -> Turn:
@@ -258,7 +258,7 @@ def of_products(task: dict[str, Any], data: Data, split: bool) -> Turn:
                 if i:
                     dy[i + 1].dot(W[i].T, out=out[i])
 
-    def turn(epochs: int, seed: int) -> float:
+    def train_once(epochs: int, seed: int) -> float:
         # Threads that never wait for each other: a floor gives away what synchronising costs.
         with threadpool_limits(1 if split else task["threads"], user_api="blas"):
             threads = [Thread(target=products, args=(epochs * steps,)) for _ in range(parts)]
@@ -268,7 +268,7 @@ def of_products(task: dict[str, Any], data: Data, split: bool) -> Turn:
                 thread.join()
         return 0.0
 
-    return turn
+    return train_once
 
 
 def of_search(task: dict[str, Any], data: Data, ours: bool) -> Turn:
@@ -309,12 +309,12 @@ def of_search(task: dict[str, Any], data: Data, ours: bool) -> Turn:
     grid = {"encoder__n_components": [16, 32, 64], "svm__C": [0.1, 1.0, 10.0]}
     wanted = int(task["rows"] or len(data.X))
 
-    def turn(epochs: int, seed: int) -> float:
+    def train_once(epochs: int, seed: int) -> float:
         search = GridSearchCV(pipeline, grid, cv=3, n_jobs=task["threads"])
         search.fit(data.X[:wanted], data.y[:wanted])
         return 1 - float(search.best_score_)
 
-    return turn
+    return train_once
 
 
 def prepare(task: dict[str, Any]) -> Turn:

@@ -1,4 +1,4 @@
-"""`LinearSVM` beside `LinearSVC`: the same objective first, then the time.
+"""`LinearSVM` and `LinearSVC`: the same objective first, then the time.
 
 Use it as ``python -m benchmarks.linear_svm --mnist-dir DIR --out DIR``. Every fit has a process of
 its own, on one thread, and the contestants take turns. What is compared are medians of the ratios

@@ -77,7 +77,7 @@ class Contestant:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def turn(self, epochs: int, seed: int = 0) -> dict[str, Any]:
+    def train_once(self, epochs: int, seed: int = 0) -> dict[str, Any]:
         """Let it train for some epochs; return seconds, loss and peak memory."""
         sleep(REST_SECONDS)
         return self._ask([epochs, seed])
@@ -88,11 +88,11 @@ def take_turns(
 ) -> dict[str, list[dict[str, Any]]]:
     """Let them train in turn, A B A B …, after a warm-up epoch each; every round has its seed."""
     for contestant in contestants:
-        contestant.turn(1)
+        contestant.train_once(1)
     turns: dict[str, list[dict[str, Any]]] = {c.name: [] for c in contestants}
     for seed in range(repetitions):
         for contestant in contestants:
-            turns[contestant.name].append(contestant.turn(epochs[contestant.name], seed))
+            turns[contestant.name].append(contestant.train_once(epochs[contestant.name], seed))
     return turns
 
 

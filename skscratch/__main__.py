@@ -1,7 +1,7 @@
 """The command line: ``skscratch reproduce``, or ``python -m skscratch reproduce``.
 
-It reads the data, runs the experiments and says where the report is. Mistakes that a person really
-makes end with one line that says what to do, never with a traceback.
+It reads the data, runs the experiments and prints where the report is. Common errors end in a
+one-line message, not a traceback.
 """
 
 from __future__ import annotations

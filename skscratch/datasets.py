@@ -606,7 +606,7 @@ def _check_pixels(pixels: npt.NDArray[Any], source: str) -> None:
             "(n_images, rows, columns). Check that images and labels are not swapped."
         )
     if pixels.dtype != np.uint8:
-        # Pixels that were scaled before would be divided by 255 twice, and nobody would notice.
+        # Pixels that were scaled before would be divided by 255 twice without an error.
         raise ValueError(
             f"{source} holds pixels of the type {pixels.dtype}, not uint8. Save them unscaled, as "
             "whole numbers from 0 to 255."

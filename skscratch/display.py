@@ -1,7 +1,7 @@
 """Pictures of fitted estimators, in the shape of scikit-learn's displays.
 
-``from_estimator`` computes and draws; ``plot`` draws what was computed, as often as one likes, and
-keeps what it drew (``ax_``, ``figure_``). Nothing is computed twice, and matplotlib is imported
+``from_estimator`` computes and draws; ``plot`` draws what was computed, can be called repeatedly,
+and keeps what it drew (``ax_``, ``figure_``). Nothing is computed twice, and matplotlib is imported
 only when something is drawn, so that a server without a screen can import this module.
 """
 

@@ -1,8 +1,7 @@
 """To Keras and back, with the same weights and the same predictions.
 
-Who has trained a network here may want to serve it, prune it or go on training it in Keras; who has
-trained one there may want to use it where TensorFlow is not installed. Keras is imported when one
-of the two functions is called, and never before.
+Convert a network to Keras to serve it, prune it or go on training it; convert one from Keras to use
+it without TensorFlow. Keras is imported when one of the two functions is called, not before.
 
 What both sides have in common is a plain chain of layers on rows. What only one of them has is
 refused by name, so that a converted model never computes something else.

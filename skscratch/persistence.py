@@ -550,7 +550,7 @@ def _check_part(part: Any) -> None:
 
 
 def _check_stack(stack: Stack) -> None:
-    """Make a network anew from its description, and pass a row through it."""
+    """Rebuild a network from its description, and pass a row through it."""
     if isinstance(stack, Network):
         # Every recipe and every shape is checked once more.
         Network.from_dict(stack.to_dict(), stack.params)

@@ -49,7 +49,7 @@ class SingleThreadedBLAS:
         return self._found
 
     def _take_control(self) -> None:
-        """Let the calling thread set limits, and nobody in particular thereafter.
+        """Let the calling thread set limits, then release threadpoolctl's claim.
 
         From threadpoolctl 3.8 on they belong to the first thread that has set them. Our count spans
         threads: who comes last need not be who came first.

@@ -61,9 +61,9 @@ class Param:
 
 @dataclass(eq=False, slots=True)
 class Frame:
-    """What one layer needs for one block of rows. `dx` is None where nobody asks for it.
+    """What one layer needs for one block of rows. `dx` is None if it is not needed.
 
-    `column` has an entry for each row, to be overwritten at will; `ones` is a one for each row,
+    `column` has an entry for each row and may be overwritten; `ones` is a one for each row,
     `zeros` a zero for each column of the output.
     """
 
@@ -98,7 +98,7 @@ class Layer(Named, family="layer"):
       into shards for several threads.
 
     A subclass inherits them, but for `backward_reads` and `in_place` if it defines forward or
-    backward anew.
+    backward itself.
     """
 
     backward_reads: ClassVar[str] = "xy"

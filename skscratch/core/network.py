@@ -151,11 +151,11 @@ class Network(Stack):
     def _bind(self, params: Array) -> None:
         # Once in a network's life: parts and workspaces keep the views that are made here.
         self.params = params
-        self.views = self.lay_over(params)
+        self.views = self.views_of(params)
         for i, j in self.ties.items():
             self.views[i].W = self.views[j].W.T
 
-    def lay_over(self, flat: Array) -> list[SimpleNamespace]:
+    def views_of(self, flat: Array) -> list[SimpleNamespace]:
         """Return views of a flat vector in this network's layout, a namespace for each layer."""
         views = [SimpleNamespace() for _ in self.layers]
         for i, name, place, shape in self._places:
@@ -163,7 +163,7 @@ class Network(Stack):
         return views
 
     def initialize(self, rng: RandomSource) -> None:
-        """Draw all parameters anew, layer by layer, each by its own initializer."""
+        """Draw all parameters, layer by layer, each by its own initializer."""
         widths = self.widths
         recipes = {
             (i, p.name): p.initializer
@@ -341,7 +341,7 @@ class Workspace:
         network = self.stack
         assert isinstance(network, Network), "only a whole network can be trained"
         self.grad = np.zeros_like(network.params)
-        self.grad_views = network.lay_over(self.grad)
+        self.grad_views = network.views_of(self.grad)
         for i in network.ties:
             self.grad_views[i].W = np.zeros(network.views[i].W.shape, network.dtype)
         # What stands before the first parameters needs no gradient at all.

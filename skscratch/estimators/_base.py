@@ -112,11 +112,11 @@ class FitData:
             self.rows = RowSubset(self.rows, self.chosen)
         self.target: Rows = self.rows if self.encoded is None else as_rows(self.encoded)
 
-    def own_rows(self) -> Any:
+    def selected_rows(self) -> Any:
         """Return the rows of X that are meant, as the user would see them."""
         return self.X if self.chosen is None else self.X[self.chosen]
 
-    def some(self, rows: Array) -> FitData:
+    def subset(self, rows: Array) -> FitData:
         """Return some of the rows, without a copy of X."""
         columns = (self.y, self.weight, self.encoded)
         y, weight, encoded = (None if c is None else c[rows] for c in columns)
@@ -343,7 +343,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             stratify=None if labels is None else labels[candidates],
         )
         train_rows = np.concatenate([train_rows, np.flatnonzero(alone)])
-        return data.some(train_rows), data.some(held_rows)
+        return data.subset(train_rows), data.subset(held_rows)
 
     def _start_history(self) -> None:
         self.t_ = 0
@@ -387,7 +387,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         """Identify what networks are judged by: the validation rows, by content, and the score."""
         if held_out is None:
             return ()
-        digest = content_digest(held_out.own_rows(), held_out.encoded, held_out.weight)
+        digest = content_digest(held_out.selected_rows(), held_out.encoded, held_out.weight)
         return self._scoring(), digest
 
     def _optimise(
@@ -399,7 +399,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         *,
         incremental: bool,
     ) -> None:
-        """Train by mini-batches, and keep what came of it."""
+        """Train by mini-batches, and store the fitted attributes."""
         network, n = objective.network, data.rows.shape[0]
         interrupts = begin_training()
         batch_size = self._rows_in_batch(n)
@@ -627,7 +627,7 @@ class _Epochs:
             estimator,
             max_epochs,
             "epoch",
-            {"X": data.own_rows, "y": data.y, "metadata": metadata},
+            {"X": data.selected_rows, "y": data.y, "metadata": metadata},
             lambda: {**self.attributes(), "network_": network.copy()},
         )
 

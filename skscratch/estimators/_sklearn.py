@@ -62,11 +62,11 @@ __all__ = [
     "copy_of",
     "fitted_property",
     "is_first_partial_fit",
-    "names_columns",
     "reads_model",
     "thread_count",
     "validate_data",
     "value_range",
+    "wants_dataframe",
 ]
 
 try:
@@ -199,7 +199,7 @@ def accepts(function: Callable[..., Any], parameter: str) -> bool:
     return any(p.name == parameter or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def names_columns(estimator: Any) -> bool:
+def wants_dataframe(estimator: Any) -> bool:
     """Tell whether `set_output` asks the estimator for tables."""
     return bool(_get_output_config("transform", estimator)["dense"] != "default")
 

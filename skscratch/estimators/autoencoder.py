@@ -857,7 +857,7 @@ def _warn_of_scales(X: Any) -> None:
         told = (
             f"The scale of X hides how it varies: column {np.flatnonzero(varies)[offset.argmax()]} "
             f"lies {np.sqrt(offset.max()):.0f} standard deviations from 0, so that its variation "
-            "is hardly seen."
+            "hardly counts."
         )
     else:
         return

@@ -93,7 +93,7 @@ class _Stream:
     params: Array
 
 
-def _takes_pieces(estimator: Any) -> None:
+def _check_partial_fit(estimator: Any) -> None:
     if estimator.solver == "newton-cg":
         raise UnavailableError(
             "partial_fit goes batch by batch, which solver='newton-cg' cannot; 'sgd' and 'auto' do."
@@ -307,7 +307,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         tasks.finish()
         return self
 
-    @available_if(_takes_pieces)
+    @available_if(_check_partial_fit)
     @all_or_nothing
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
@@ -328,7 +328,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         classes : array-like of shape (n_classes,), default=None
-            All labels that will ever come. Needed in the first call.
+            Classes across all calls to partial_fit. Needed in the first call.
 
         Returns
         -------
@@ -721,7 +721,7 @@ def _as_one_where_two(coef: Array, intercept: Array) -> tuple[Array, Array]:
 
 
 def _rates(cost: Array) -> Array:
-    """Return a rate for each problem: those of little weight would learn slowly beside others."""
+    """Return a rate for each problem, higher where the weights are small."""
     if cost.ndim == 1:
         return np.ones(1)
     total = cost.sum(axis=1)

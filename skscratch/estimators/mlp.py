@@ -63,10 +63,10 @@ from skscratch.estimators._sklearn import (
     check_weight,
     fitted_property,
     is_first_partial_fit,
-    names_columns,
     network_dtype,
     reads_model,
     thread_count,
+    wants_dataframe,
 )
 from skscratch.estimators._targets import ClassTargets, check_labels, class_weights
 
@@ -279,11 +279,11 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
         fitted.__dict__.pop("feature_names_in_", None)
         fitted.network_ = network
         scorer, weight = check_scoring(fitted, self.scoring), {}
-        # A scorer of one's own need not know of weights.
+        # A custom scorer may take no weights.
         knows_weights = isinstance(self.scoring, str) or accepts(scorer, "sample_weight")
         if data.weight is not None and knows_weights:
             weight = {"sample_weight": data.weight}
-        return float(scorer(fitted, data.own_rows(), data.y, **weight))
+        return float(scorer(fitted, data.selected_rows(), data.y, **weight))
 
     def _optimise(
         self,
@@ -336,7 +336,7 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
             self,
             self.max_iter,
             "lbfgs-iter",
-            {"X": data.own_rows, "y": data.y, "metadata": None},
+            {"X": data.selected_rows, "y": data.y, "metadata": None},
             lambda: {"network_": network.copy(), "n_iter_": 0},
         )
         iterations = _Iterations(self, objective, held_out, state, tasks, begin_training())
@@ -415,7 +415,7 @@ class _MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator
             raise ValueError(
                 f"There are {len(ends)} hidden layers, so there is no layer {layer!r}."
             )
-        if ends[layer] != ends[-1] and names_columns(self):
+        if ends[layer] != ends[-1] and wants_dataframe(self):
             raise ValueError(
                 "set_output names the columns of the last hidden layer only. For another layer, "
                 "call set_output(transform='default') first."
@@ -874,7 +874,7 @@ default='constant'
     def _default_score(self, data: FitData, network: Network) -> float:
         assert self._targets is not None
         predicted = self._targets.decode(
-            self._outputs(network, data.own_rows(), self._fitted_loss.predict)
+            self._outputs(network, data.selected_rows(), self._fitted_loss.predict)
         )
         return float(accuracy_score(data.y, predicted, sample_weight=data.weight))
 
@@ -909,7 +909,7 @@ default=None
             early unless `early_stopping` is True.
         y_val : array-like of shape (n_validation_samples,) or (n_validation_samples, n_outputs), \
 default=None
-            What is right for `X_val`.
+            Targets of `X_val`.
         sample_weight_val : array-like of shape (n_validation_samples,), default=None
             Weights of the validation rows.
 
@@ -938,7 +938,7 @@ default=None
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         classes : array-like of shape (n_classes,), default=None
-            All labels that will ever come. Needed in the first call.
+            Classes across all calls to partial_fit. Needed in the first call.
 
         Returns
         -------
@@ -1315,7 +1315,7 @@ default='constant'
         return FitData(X, y, weight, target)
 
     def _default_score(self, data: FitData, network: Network) -> float:
-        predicted = self._outputs(network, data.own_rows(), self._fitted_loss.predict)
+        predicted = self._outputs(network, data.selected_rows(), self._fitted_loss.predict)
         if not np.isfinite(predicted).all():
             return float("nan")
         return self._score_of(data.y, predicted, data.weight)
@@ -1383,7 +1383,7 @@ default=None
             early unless `early_stopping` is True.
         y_val : array-like of shape (n_validation_samples,) or (n_validation_samples, n_outputs), \
 default=None
-            What is right for `X_val`.
+            Targets of `X_val`.
         sample_weight_val : array-like of shape (n_validation_samples,), default=None
             Weights of the validation rows.
 

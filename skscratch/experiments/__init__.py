@@ -1,7 +1,7 @@
 """The experiments of the student projects that this package grew out of, as plain functions.
 
 Each module runs one experiment and returns its figures as a frozen dataclass. `reproduce` runs all
-of them in order and writes a report; `compare` runs them beside Keras. Only the public interface of
+of them in order and writes a report; `compare` runs them in Keras too. Only the public interface of
 the package is used here, so the modules also show how it is meant to be used.
 """
 

@@ -1,4 +1,4 @@
-"""Every experiment of the reports beside Keras, kept part by part, and a report of it.
+"""Every experiment of the reports, and the same in Keras, kept part by part, and a report of it.
 
 A part is one training, or the classifiers on one encoder. What is finished is kept in the folder,
 so a comparison that was stopped goes on where it stopped, and one that is complete only writes its
@@ -81,7 +81,7 @@ def compare(
     plan : Plan or None, default=None
         The choices of the run; None takes those that belong to the name of the images.
     progress : Progress or None, default=None
-        Whom to tell how far the run has come; None tells nobody.
+        Progress reporter, or None.
 
     Returns
     -------
@@ -392,7 +392,7 @@ def without_noise(encoder: AutoencoderTransformer) -> tuple[Network, int]:
     Returns
     -------
     network : skscratch.core.Network
-        The same without noise of one's own, from images to reconstructions.
+        The same without custom noise, from images to reconstructions.
     n_layers : int
         How many of its layers are the encoder.
     """

@@ -168,7 +168,7 @@ def make_autoencoder(training: Training, n_pixels: int, seed: int) -> tuple[Netw
     return Network(layers, n_pixels, np.float32, rng=seed), len(encoder)
 
 
-class Here:
+class SkscratchTraining:
     """A training in this library, some epochs at a time.
 
     Parameters
@@ -229,7 +229,7 @@ class Here:
         return self.network
 
 
-class InKeras:
+class KerasTraining:
     """The same training in Keras, some epochs at a time.
 
     Parameters
@@ -377,9 +377,9 @@ def run_training(
     X = images.X_train
     network, n_encoder = make_autoencoder(training, X.shape[1], seed)
     trainer = (
-        Here(network, training, X, seed, n_jobs)
+        SkscratchTraining(network, training, X, seed, n_jobs)
         if side == "ours"
-        else InKeras(network, training, X, seed)
+        else KerasTraining(network, training, X, seed)
     )
     losses: list[float] = []
     seconds: list[float] = []

@@ -38,7 +38,7 @@ class Stage:
 
 
 class Progress:
-    """Tells nobody anything; the other kinds of progress derive from it."""
+    """Base class; reports nothing."""
 
     @contextmanager
     def stage(self, title: str, total: int | None = None) -> Iterator[Stage]:
@@ -208,7 +208,7 @@ class EpochReporter:
     Parameters
     ----------
     stage : Stage
-        Whom to tell.
+        The stage to report to.
     """
 
     def __init__(self, stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""What the five student reports published, and which of our figures stands beside which of theirs.
+"""The figures that the five student reports published, and ours to compare them with.
 
 A report that tells no figure of a kind has no row of that kind. Where a report does not tell its
 settings in full, the nearest of those that the others tell are used, and the page says so.
@@ -52,7 +52,7 @@ class Published:
     rival: Place
 
     def beside(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Return the figure as a row of the table, with ours and Keras' beside it.
+        """Return the figure as a row of the table, with ours and Keras'.
 
         Parameters
         ----------

@@ -78,7 +78,7 @@ def reproduce(
     settings : Settings or None, default=None
         The choices of the run; None takes those that belong to the name of the images.
     progress : Progress or None, default=None
-        Whom to tell how far the run has come; None tells nobody.
+        Progress reporter, or None.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Trained models on disk, and whether they are the ones that a run would train.
 
-A file called ``trained.json`` says what the weights beside it were trained with: a fingerprint of
-data, seed and settings, and the checksum of each file. It is written after each model, so a run
+A file called ``trained.json`` says what the weights in its folder were trained with: a fingerprint
+of data, seed and settings, and the checksum of each file. It is written after each model, so a run
 that was interrupted can go on where it stopped.
 """
 

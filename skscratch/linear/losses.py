@@ -30,9 +30,10 @@ Array = NDArray[Any]
 class LinearLoss(ABC):
     """A loss with its targets: ``max_{p in A} <p, s> - (width / 2) ||p||^2``.
 
-    ``slacks`` maps scores to ``s``, ``turn`` is its linear part and ``turn_back`` the transpose of
-    that; ``project``, ``face`` and ``along`` describe the set ``A``. All arrays are (problems,
-    columns, rows), and the methods may overwrite their first argument, ``face`` excepted.
+    ``slacks`` maps scores to ``s``, ``slack_changes`` is its linear part and
+    ``slack_changes_transposed`` the transpose of that; ``project``, ``face`` and ``along`` describe
+    the set ``A``. All arrays are (problems, columns, rows), and the methods may overwrite their
+    first argument, ``face`` excepted.
     """
 
     targets: Array
@@ -69,11 +70,11 @@ class LinearLoss(ABC):
         """Return ``s``, such that the loss is 0 where no slack is positive."""
 
     @abstractmethod
-    def turn(self, Z: Array) -> Array:
+    def slack_changes(self, Z: Array) -> Array:
         """Return the change of the slacks with the scores."""
 
     @abstractmethod
-    def turn_back(self, R: Array) -> Array:
+    def slack_changes_transposed(self, R: Array) -> Array:
         """Return the transpose of ``turn`` applied to ``R``."""
 
     @abstractmethod
@@ -118,16 +119,16 @@ class _OneVersusRest(LinearLoss):
         return replace(self, targets=np.ascontiguousarray(self.targets, dtype))
 
     def slacks(self, Z: Array) -> Array:
-        S = self.turn(Z)
+        S = self.slack_changes(Z)
         S += 1.0
         return S
 
-    def turn(self, Z: Array) -> Array:
+    def slack_changes(self, Z: Array) -> Array:
         Z *= self.targets[:, None]
         return np.negative(Z, out=Z)
 
-    def turn_back(self, R: Array) -> Array:
-        return self.turn(R)
+    def slack_changes_transposed(self, R: Array) -> Array:
+        return self.slack_changes(R)
 
     def along(self, U: Array, face: Array) -> Array:
         U *= face
@@ -206,16 +207,16 @@ class CrammerSinger(LinearLoss):
         return 0, self.targets, np.arange(self.n_rows)
 
     def slacks(self, Z: Array) -> Array:
-        S = self.turn(Z)
+        S = self.slack_changes(Z)
         S += 1.0
         S[self._at_target] = 0.0
         return S
 
-    def turn(self, Z: Array) -> Array:
+    def slack_changes(self, Z: Array) -> Array:
         Z -= Z[self._at_target]
         return Z
 
-    def turn_back(self, R: Array) -> Array:
+    def slack_changes_transposed(self, R: Array) -> Array:
         R[self._at_target] -= R.sum(axis=1)[0]
         return R
 

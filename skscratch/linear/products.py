@@ -246,7 +246,7 @@ def solve_definite(A: Array, b: Array) -> Array:
     """Solve ``A x = b`` for a positive definite ``A``, which is overwritten."""
     if not len(A):
         return b
-    # Scaling to a unit diagonal spares the digits where columns differ in size.
+    # Scaling to a unit diagonal limits rounding errors where columns differ in size.
     scale = 1.0 / np.sqrt(A.diagonal())
     A *= scale
     A *= scale[:, None]

@@ -212,14 +212,14 @@ class _Problems:
 
     def evaluate(self) -> _Point:
         p = self.dual_point(self.S)
-        G = self.W + self.features.gather(self.loss.turn_back(p * self.cost))
+        G = self.W + self.features.gather(self.loss.slack_changes_transposed(p * self.cost))
         corner_gap = self.total(self.loss.excess(self.S, p))
         point = _Point(p, G, self.objective(), 0.5 * inner(G, G), corner_gap)
         if not np.isfinite(point.primal + point.gap).all():
             raise NotFiniteError(TOO_LARGE.format(self.W.dtype))
         return point
 
-    def follow(self, point: _Point) -> _Point:
+    def tighten_smoothing(self, point: _Point) -> _Point:
         """Where the smoothed problem is solved, let center and width follow; return the point."""
         own = self.loss.own_width
         solved = point.smooth_gap <= SOLVED_SHARE * point.corner_gap
@@ -237,7 +237,7 @@ class _Problems:
         point.put(moved, self.take(moved).evaluate())
         return point
 
-    def widen(self) -> _Point:
+    def restart_smoother(self) -> _Point:
         """Meet a smoother problem first, with a width from which it shrinks again."""
         self.width[:] *= WIDENING
         return self.evaluate()
@@ -381,9 +381,9 @@ class _Problems:
 
         def curvature(P: Array, live: Array) -> Array:
             part = loss.take_problems(live)
-            U = part.along(part.turn(features.scores(P)), face[live])
+            U = part.along(part.slack_changes(features.scores(P)), face[live])
             U *= weight[live]
-            return P + features.gather(part.turn_back(U))
+            return P + features.gather(part.slack_changes_transposed(U))
 
         precondition = self.features.preconditioner(share, EXPLICIT_SIZE)
         # In exact arithmetic as many steps as unknowns suffice; rounding asks for a few more.
@@ -397,7 +397,7 @@ class _Problems:
 
     def step(self, P: Array, slope: Array) -> None:
         """Move along ``P``, where the objective falls at first by ``-slope``, to its minimum."""
-        U = self.loss.turn(self.features.scores(P))
+        U = self.loss.slack_changes(self.features.scores(P))
         t = per_problem(self._line_search(P, U, slope), self.W.dtype)
         self.W = self.W + t * P
         U *= t
@@ -454,7 +454,7 @@ class _Best:
 
     @property
     def certified_gap(self) -> Array:
-        """The gap, as far as the rounding of the objective lets anyone know it."""
+        """The gap, as far as rounding allows to know it."""
         certified: Array = np.maximum(self.gap, 4 * _epsilon(self.W) * self.primal)
         return certified
 
@@ -530,7 +530,7 @@ def _minimise(
             unfinished = unfinished[remain]
             problems, point = problems.take(remain), point.take(remain)
         stalls = n_iter == STALLED and not has_corners
-        point = problems.widen() if stalls else problems.follow(point)
+        point = problems.restart_smoother() if stalls else problems.tighten_smoothing(point)
         width = min(width, float(problems.width.min()))
         problems.newton_step(point, goal)
     return best, n_iter, width
@@ -658,7 +658,7 @@ def _in_double(
 ) -> tuple[_Best, int]:
     """Go on in double precision: where corners are met, the last steps need its digits.
 
-    The gap told in a round is that of the coefficients before they are rounded, and starts anew: a
+    The gap reported in an iteration is that of the coefficients before they are rounded: a
     bound that was computed in single precision is none here.
     """
     single, double = features.precision, np.dtype(np.float64)

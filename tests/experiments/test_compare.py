@@ -13,7 +13,12 @@ from skscratch.core import Dense, Network, Sigmoid, Tanh
 from skscratch.datasets import load_digits, subsample
 from skscratch.experiments import compare, compared_pictures, contest, page, plan_for, report
 from skscratch.experiments.compare import SEPARABLE, check_parts, without_noise
-from skscratch.experiments.contest import Here, make_autoencoder, run_training, run_xor_on
+from skscratch.experiments.contest import (
+    SkscratchTraining,
+    make_autoencoder,
+    run_training,
+    run_xor_on,
+)
 from skscratch.experiments.latent import LIBLINEAR, NYSTROEM, RBF
 from skscratch.experiments.listings import LISTINGS, count_lines
 from skscratch.experiments.plan import DIGITS, MNIST, Plan, Training
@@ -124,7 +129,9 @@ def test_both_libraries_learn_the_same_exclusive_or():
 
 def test_a_training_in_legs_is_one_training(images):
     networks = [make_autoencoder(TINY.shapes["deep"], 64, 0)[0] for _ in range(2)]
-    whole, legs = (Here(n, TINY.shapes["deep"], images.X_train, 0, 1) for n in networks)
+    whole, legs = (
+        SkscratchTraining(n, TINY.shapes["deep"], images.X_train, 0, 1) for n in networks
+    )
     whole.train(3, lambda loss: None)
     for n_epochs in (1, 2):
         legs.train(n_epochs, lambda loss: None)
