@@ -555,7 +555,11 @@ def keras_optimizer(optimizer, lr):
         # Keras divides by sqrt(v + epsilon), we by sqrt(v) + epsilon: alike where v is 0, and
         # where it is far above.
         constants["epsilon"] **= 2
-    return getattr(keras.optimizers, type(optimizer).__name__)(lr, **constants)
+    theirs = getattr(keras.optimizers, type(optimizer).__name__)(lr, **constants)
+    if isinstance(optimizer, AdamW):
+        # Biases do not decay here; Keras has to be told.
+        theirs.exclude_from_weight_decay(var_names=["bias"])
+    return theirs
 
 
 OPTIMIZERS = {
