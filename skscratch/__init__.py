@@ -3,6 +3,7 @@
 from skscratch._version import __version__
 from skscratch.estimators.autoencoder import AutoencoderTransformer
 from skscratch.estimators.linear_svm import LinearSVM
-from skscratch.estimators.mlp import MLPClassifier, MLPRegressor
+from skscratch.estimators.mlp_classifier import MLPClassifier
+from skscratch.estimators.mlp_regressor import MLPRegressor
 
 __all__ = ["AutoencoderTransformer", "LinearSVM", "MLPClassifier", "MLPRegressor", "__version__"]

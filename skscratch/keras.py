@@ -46,7 +46,8 @@ from skscratch.core import (
 )
 from skscratch.estimators._sklearn import RandomDraws
 from skscratch.estimators.autoencoder import AutoencoderTransformer
-from skscratch.estimators.mlp import MLPClassifier, MLPRegressor
+from skscratch.estimators.mlp_classifier import MLPClassifier
+from skscratch.estimators.mlp_regressor import MLPRegressor
 
 __all__ = ["from_keras", "to_keras"]
 

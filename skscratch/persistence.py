@@ -43,7 +43,8 @@ from skscratch.estimators._sklearn import RandomDraws
 from skscratch.estimators._targets import ClassTargets, SignTargets
 from skscratch.estimators.autoencoder import AutoencoderTransformer
 from skscratch.estimators.linear_svm import LinearSVM, _AveragedSGD, _Stream
-from skscratch.estimators.mlp import MLPClassifier, MLPRegressor
+from skscratch.estimators.mlp_classifier import MLPClassifier
+from skscratch.estimators.mlp_regressor import MLPRegressor
 from skscratch.images import RandomWarp
 
 __all__ = ["load", "save"]

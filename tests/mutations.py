@@ -113,7 +113,19 @@ TESTS = {
     "estimators/_targets": ["estimators/test_mlp", "estimators/test_linear_svm"],
     "estimators/_parameters": ["estimators/test_parts"],
     "estimators/_kinds": ["estimators/test_networks"],
-    "estimators/mlp": [
+    "estimators/_perceptron": [
+        "estimators/test_mlp",
+        "estimators/test_networks",
+        "estimators/test_scikit_learns_mlp_tests",
+        "estimators/test_with_scikit_learn",
+    ],
+    "estimators/mlp_classifier": [
+        "estimators/test_mlp",
+        "estimators/test_networks",
+        "estimators/test_scikit_learns_mlp_tests",
+        "estimators/test_with_scikit_learn",
+    ],
+    "estimators/mlp_regressor": [
         "estimators/test_mlp",
         "estimators/test_networks",
         "estimators/test_scikit_learns_mlp_tests",

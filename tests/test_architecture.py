@@ -45,7 +45,9 @@ ESTIMATORS = [
     "_parameters",
     "_targets",
     "_base",
-    "mlp",
+    "_perceptron",
+    "mlp_classifier",
+    "mlp_regressor",
     "autoencoder",
     "linear_svm",
 ]

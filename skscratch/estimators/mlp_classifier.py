@@ -1,0 +1,513 @@
+"""A multi-layer perceptron classifier with scikit-learn's interface."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import (
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+)
+from sklearn.metrics import accuracy_score
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import column_or_1d
+
+from skscratch.core.functions import Array
+from skscratch.core.losses import Loss
+from skscratch.core.network import Network
+from skscratch.estimators._base import (
+    TRAINING,
+    VALIDATION,
+    FitData,
+)
+from skscratch.estimators._perceptron import MultilayerPerceptron, has_partial_fit
+from skscratch.estimators._sklearn import (
+    Interval,
+    StrOptions,
+    all_or_nothing,
+    available_if,
+    check_is_fitted,
+    check_rows,
+    check_weight,
+    is_first_partial_fit,
+    network_dtype,
+    reads_model,
+)
+from skscratch.estimators._targets import ClassTargets, check_labels, class_weights
+
+
+class MLPClassifier(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, MultilayerPerceptron):
+    """Multi-layer perceptron classifier.
+
+    It has the parameters, attributes and methods of scikit-learn's class of the same name, with
+    the same meaning, and for the same `random_state` the same network; the parameters from
+    `class_weight` on are further ones. It minimises the mean log loss plus
+    ``alpha / 2 · ‖weights‖² / n`` over each batch of n rows (of total weight n, where rows have
+    weights).
+
+    Parameters
+    ----------
+    hidden_layer_sizes : array-like of int, default=(100,)
+        Width of each hidden layer.
+    activation : str, Activation or list, default='relu'
+        Activation of the hidden layers: scikit-learn's 'identity', 'logistic', 'tanh' and 'relu',
+        any other that `skscratch.core.Activation` knows, or a list with one for each layer.
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'}, str or Optimizer, default='adam'
+        'lbfgs' is SciPy's L-BFGS-B on all rows at once; the others take mini-batches: a name, that
+        of your own optimizer too, or an instance.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty on the weights; with 'adamw' the decoupled weight decay.
+    batch_size : int or 'auto', default='auto'
+        Rows in a mini-batch; 'auto' is ``min(200, n_samples)``.
+    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'} or Schedule, \
+default='constant'
+        How the learning rate changes. 'invscaling' and 'adaptive' are only used by 'sgd'; 'cosine'
+        and 'one_cycle' end at 0 after `max_iter` epochs.
+    learning_rate_init : float, default=0.001
+        Initial learning rate. Not used by 'lbfgs'. Only used when `learning_rate` is a name.
+    power_t : float, default=0.5
+        Exponent of 'invscaling'. Only used by it.
+    max_iter : int, default=200
+        Largest number of epochs, or of iterations of 'lbfgs'.
+    shuffle : bool, default=True
+        Draw a new order of the rows in each epoch. Not used by 'lbfgs'.
+    random_state : int, RandomState instance or None, default=None
+        Decides the initial weights, the order of the rows and the split of early stopping. The
+        same int gives the same bits, whatever `n_jobs` is.
+    tol : float, default=1e-4
+        An epoch counts as an improvement from this much on; for 'lbfgs', the gradient norm to
+        stop at.
+    verbose : bool, default=False
+        Print the loss of each epoch, and why training ended.
+    warm_start : bool, default=False
+        Go on from the weights of the previous fit.
+    momentum : float, default=0.9
+        Momentum, in [0, 1]. Only used by 'sgd'.
+    nesterovs_momentum : bool, default=True
+        Use Nesterov's momentum. Only used by 'sgd'.
+    early_stopping : bool, default=False
+        Hold out a part of the rows, stop when their score (see `scoring`) no longer improves, and
+        keep the best weights. Without `X_val`, classes are held out in proportion; a class of one
+        row stays in training. Not used by 'lbfgs'.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out, above 0. Only used with `early_stopping` and without `X_val`.
+    beta_1, beta_2 : float, default=0.9 and 0.999
+        Decay rates of the moments, in [0, 1). Only used by 'adam' and 'adamw'.
+    epsilon : float, default=1e-8
+        Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero. Only used by these.
+    n_iter_no_change : int, default=10
+        Epochs without improvement before training stops. Not used by 'lbfgs'.
+    max_fun : int, default=15000
+        Largest number of evaluations. Only used by 'lbfgs'.
+    class_weight : dict, 'balanced' or None, default=None
+        Weight of each class, multiplied with the weights of its rows. Classes that a dict does not
+        name weigh 1, and classes without rows do not count.
+    label_smoothing : float, default=0.0
+        Share by which the targets move towards even odds, in [0, 1).
+    noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
+        Disturb the input in training. A function gets a block of rows and a
+        `numpy.random.Generator`, and returns as many rows of the same width, such as warped
+        images. Not for 'lbfgs'.
+    noise_level : float, default=0.3
+        Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
+        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
+    dropout : float or list of float, default=0.0
+        Share of a hidden layer's outputs that is dropped in training; one for all, or one each.
+    layer_norm : bool, default=False
+        Normalise each row of a hidden layer before its activation. It needs no other row, so it is
+        exact however a batch is cut into shards, which batch normalisation is not.
+    max_gradient_norm : float or None, default=None
+        Shorten longer gradients to this norm. Not used by 'lbfgs'.
+    scoring : str, callable or None, default=None
+        What early stopping and a validation set are judged by: 'loss', one of scikit-learn's
+        scorers, or None for the method `score`. Only used with `early_stopping` or `X_val`.
+    pretrained : Network, Part or None, default=None
+        Trained layers to begin with, such as an autoencoder's `encoder_`. They come before the
+        layers of `hidden_layer_sizes`, start from their weights and are trained on.
+    n_jobs : int or None, default=None
+        Number of threads: None as many as BLAS may use, -1 all cores.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+    network_ : skscratch.core.Network
+        The trained network.
+    coefs_, intercepts_ : list of ndarray
+        Weight matrices, shape (n_in, n_out), and bias vectors: views into the network. Values that
+        are assigned, to an entry or to all, are copied into the network.
+    loss_ : float
+        Loss of the last epoch.
+    best_loss_ : float or None
+        Lowest loss of an epoch; None where validation rows are judged instead.
+    stop_reason_ : str
+        Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'converged' (only with
+        'lbfgs'), 'callback', 'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept).
+    history_ : list of dict
+        A record for each epoch (iteration, with 'lbfgs'): `epoch`, `loss`, `validation_loss`,
+        `validation_score`, `learning_rate` and `gradient_norm` (of its last step; the norm only
+        with `max_gradient_norm`). What does not apply is None.
+    loss_curve_ : list of float
+        Loss of each epoch. Not set by 'lbfgs'.
+    validation_loss_curve_ : list of float or None
+        Loss on the validation rows after each epoch, where there are any.
+    validation_scores_ : list of float or None
+        Score of the validation rows after each epoch (see `scoring`), where there are any.
+    best_validation_score_ : float or None
+        The best of them.
+    t_ : int
+        Number of rows seen in training.
+    n_iter_ : int
+        Number of epochs or iterations of the last fit.
+    n_layers_ : int
+        Number of layers, input and output included.
+    n_outputs_ : int
+        Width of the output layer.
+    out_activation_ : str
+        Function behind the output layer: 'softmax' or 'logistic'.
+    n_features_in_ : int
+        Number of features.
+
+    Raises
+    ------
+    ValueError
+        For bad input, with what is accepted; and when training diverges, with the epoch. The
+        estimator is then as it was before.
+
+    References
+    ----------
+    Kingma, D. P. and Ba, J. (2015). Adam: a method for stochastic optimization. ICLR.
+
+    Glorot, X. and Bengio, Y. (2010). Understanding the difficulty of training deep feedforward
+    neural networks. AISTATS.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skscratch import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), MLPClassifier(solver="lbfgs", random_state=0))
+    >>> model.fit(X, y).score(X, y)
+    1.0
+
+    What scikit-learn's class has not: weights of classes, dropout, normalised layers, smooth
+    labels, a given validation set, and the features of a hidden layer.
+
+    >>> model = MLPClassifier((20, 8), activation=["silu", "tanh"], dropout=[0.2, 0.0],
+    ...                       layer_norm=True, class_weight="balanced", label_smoothing=0.1,
+    ...                       solver="adamw", learning_rate="cosine", max_gradient_norm=1.0,
+    ...                       learning_rate_init=0.02, max_iter=50, n_iter_no_change=50,
+    ...                       scoring="loss", random_state=0)
+    >>> model.fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2]).transform(X).shape
+    (150, 8)
+    >>> len(model.validation_loss_curve_)
+    50
+
+    A network that begins with an autoencoder's encoder:
+
+    >>> from skscratch import AutoencoderTransformer
+    >>> encoder = AutoencoderTransformer(2, hidden_layer_sizes=(8,), random_state=0).fit(X)
+    >>> model = MLPClassifier((), pretrained=encoder.encoder_, solver="lbfgs", alpha=1.0,
+    ...                       max_iter=2000, random_state=0)
+    >>> bool(model.fit(X, y).score(X, y) > 0.9)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **MultilayerPerceptron._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        class_weight=None,
+        label_smoothing=0.0,
+        noise=None,
+        noise_level=0.3,
+        dropout=0.0,
+        layer_norm=False,
+        max_gradient_norm=None,
+        scoring=None,
+        pretrained=None,
+        n_jobs=None,
+    ):
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            noise=noise,
+            noise_level=noise_level,
+            dropout=dropout,
+            layer_norm=layer_norm,
+            max_gradient_norm=max_gradient_norm,
+            scoring=scoring,
+            pretrained=pretrained,
+            n_jobs=n_jobs,
+        )
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+
+    # Which targets to encode; None until the labels of a fit are known.
+    _targets: ClassTargets | None = None
+
+    def _loss(self) -> Loss:
+        assert self._targets is not None
+        return self._targets.loss
+
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
+    ) -> FitData:
+        names = TRAINING if training else VALIDATION
+        X, y = check_rows(self, X, y=y, reset=reset, names=names, multi_output=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        check_labels(y, names.y)
+        if self._targets is None:
+            self._targets = ClassTargets(y)
+            self.classes_ = self._targets.classes
+        else:
+            self._check_classes(unique_labels(y), names.y, fitting=training)
+        weight = check_weight(sample_weight, X, names.weight)
+        target = self._targets.encode(y, network_dtype(X))
+        self.n_outputs_ = target.shape[1]
+        return FitData(X, y, self._weigh_classes(y, weight, X, training), self._smooth(target))
+
+    def _smooth(self, target: Array) -> Array:
+        """Move the targets towards even odds by the share `label_smoothing`."""
+        if not self.label_smoothing:
+            return target
+        assert self._targets is not None
+        n_choices = target.shape[1] if self._targets.exclusive else 2
+        smooth: Array = target * (1 - self.label_smoothing) + self.label_smoothing / n_choices
+        return smooth
+
+    def _weigh_classes(
+        self, y: Array, weight: Array | None, X: Any, training: bool
+    ) -> Array | None:
+        """Multiply the rows' weights with those of their classes."""
+        if self.class_weight is None:
+            return weight
+        if y.ndim != 1:
+            if self.class_weight != "balanced":
+                raise ValueError(
+                    "A dict as class_weight needs rows of one class each, but y is a label "
+                    "indicator matrix. Use 'balanced' or sample_weight."
+                )
+            of_row = compute_sample_weight("balanced", y)
+        else:
+            if training:
+                self._weight_of_class = class_weights(self.class_weight, self.classes_, y, weight)
+            of_row = self._weight_of_class[np.searchsorted(self.classes_, y)]
+        product = of_row if weight is None else weight * of_row
+        return check_weight(product, X, "sample_weight times class_weight")
+
+    def _check_classes(self, classes: Array, name: str, *, fitting: bool) -> None:
+        if fitting and self.warm_start and set(classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {classes}"
+            )
+        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`{name}` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes_}. '{name}' has {classes}."
+            )
+
+    def _stratify(self, data: FitData) -> Any:
+        if data.y.ndim != 1:
+            return None
+        # Two classes as truth values, which is how scikit-learn's messages name them.
+        return data.y if self.n_outputs_ > 1 else (data.y == self.classes_[-1])[:, None]
+
+    def _default_score(self, data: FitData, network: Network) -> float:
+        assert self._targets is not None
+        predicted = self._targets.decode(
+            self._outputs(network, data.selected_rows(), self._fitted_loss.predict)
+        )
+        return float(accuracy_score(data.y, predicted, sample_weight=data.weight))
+
+    @all_or_nothing
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPClassifier:
+        """Fit the network.
+
+        Ctrl-C ends training with a warning and keeps what was learned in whole epochs.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data; float32 is computed in float32. Sparse rows are made dense batch by
+            batch only.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels, or a label indicator matrix of 0 and 1.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, at least 0. Weight 2 means the same as the row twice.
+        X_val : {array-like, sparse matrix} of shape (n_validation_samples, n_features), \
+default=None
+            Validation data. After each epoch `validation_loss_curve_` and `validation_scores_`
+            grow, and in the end the parameters of the best epoch are kept. They do not end training
+            early unless `early_stopping` is True.
+        y_val : array-like of shape (n_validation_samples,) or (n_validation_samples, n_outputs), \
+default=None
+            Targets of `X_val`.
+        sample_weight_val : array-like of shape (n_validation_samples,), default=None
+            Weights of the validation rows.
+
+        Returns
+        -------
+        MLPClassifier
+            The fitted estimator.
+        """
+        if not (self.warm_start and hasattr(self, "network_")):
+            self._targets = None
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    @available_if(has_partial_fit)
+    @all_or_nothing
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+    ) -> MLPClassifier:
+        """Train for one epoch over the given rows, going on from where training stands.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        classes : array-like of shape (n_classes,), default=None
+            Classes across all calls to partial_fit. Needed in the first call.
+
+        Returns
+        -------
+        MLPClassifier
+            The fitted estimator.
+        """
+        if is_first_partial_fit(self, classes):
+            multilabel = type_of_target(y).startswith("multilabel")
+            self._targets = ClassTargets(y if multilabel else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    @reads_model
+    def predict(self, X: Any) -> Array:
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Labels.
+        """
+        check_is_fitted(self)
+        assert self._targets is not None
+        return self._targets.decode(
+            self._predicted(self.network_, self._check_new(X), self._fitted_loss.predict)
+        )
+
+    @reads_model
+    def predict_proba(self, X: Any) -> Array:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities, classes in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        assert self._targets is not None
+        return self._targets.complete(
+            self._predicted(self.network_, self._check_new(X), self._fitted_loss.predict)
+        )
+
+    @reads_model
+    def predict_log_proba(self, X: Any) -> Array:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to classify.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            ``log(predict_proba(X))``.
+        """
+        probabilities = self.predict_proba(X)
+        # A probability that rounds to 0 has the logarithm -inf, which is no mistake.
+        with np.errstate(divide="ignore"):
+            return np.log(probabilities, out=probabilities)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

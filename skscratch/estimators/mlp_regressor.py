@@ -1,0 +1,458 @@
+"""A multi-layer perceptron regressor with scikit-learn's interface."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import (
+    ClassNamePrefixFeaturesOutMixin,
+    RegressorMixin,
+)
+from sklearn.metrics import d2_pinball_score, r2_score
+from sklearn.utils.validation import column_or_1d
+
+from skscratch.core.functions import Array
+from skscratch.core.losses import Loss, Pinball
+from skscratch.core.network import Network
+from skscratch.estimators._base import (
+    TRAINING,
+    VALIDATION,
+    FitData,
+)
+from skscratch.estimators._parameters import NamesOf, recipe_of
+from skscratch.estimators._perceptron import MultilayerPerceptron, has_partial_fit
+from skscratch.estimators._sklearn import (
+    Interval,
+    all_or_nothing,
+    available_if,
+    check_is_fitted,
+    check_rows,
+    check_weight,
+    network_dtype,
+    reads_model,
+)
+
+# Losses of class targets, which a regression has not.
+OF_CLASSES = frozenset({"log_loss", "hinge", "squared_hinge", "multiclass_hinge"})
+
+
+class MLPRegressor(RegressorMixin, ClassNamePrefixFeaturesOutMixin, MultilayerPerceptron):
+    """Multi-layer perceptron regressor.
+
+    It has the parameters, attributes and methods of scikit-learn's class of the same name, with
+    the same meaning, and for the same `random_state` the same network; the parameters from
+    `quantile` on are further ones. It minimises the mean loss, summed over the outputs, plus
+    ``alpha / 2 · ‖weights‖² / n`` over each batch of n rows.
+
+    Parameters
+    ----------
+    loss : {'squared_error', 'poisson', 'absolute_error', 'huber', 'pinball'}, str or Loss, \
+default='squared_error'
+        Half the squared error; half the Poisson deviance of targets that are at least 0, where the
+        outputs are logarithms; the absolute error, for the median; Huber's mixture of both; the
+        pinball loss, for quantiles; the name of your own, or an instance.
+    hidden_layer_sizes : array-like of int, default=(100,)
+        Width of each hidden layer.
+    activation : str, Activation or list, default='relu'
+        Activation of the hidden layers: scikit-learn's 'identity', 'logistic', 'tanh' and 'relu',
+        any other that `skscratch.core.Activation` knows, or a list with one for each layer.
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'}, str or Optimizer, default='adam'
+        'lbfgs' is SciPy's L-BFGS-B on all rows at once; the others take mini-batches: a name, that
+        of your own optimizer too, or an instance.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty on the weights; with 'adamw' the decoupled weight decay.
+    batch_size : int or 'auto', default='auto'
+        Rows in a mini-batch; 'auto' is ``min(200, n_samples)``.
+    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'} or Schedule, \
+default='constant'
+        How the learning rate changes. 'invscaling' and 'adaptive' are only used by 'sgd'; 'cosine'
+        and 'one_cycle' end at 0 after `max_iter` epochs.
+    learning_rate_init : float, default=0.001
+        Initial learning rate. Not used by 'lbfgs'. Only used when `learning_rate` is a name.
+    power_t : float, default=0.5
+        Exponent of 'invscaling'. Only used by it.
+    max_iter : int, default=200
+        Largest number of epochs, or of iterations of 'lbfgs'.
+    shuffle : bool, default=True
+        Draw a new order of the rows in each epoch. Not used by 'lbfgs'.
+    random_state : int, RandomState instance or None, default=None
+        Decides the initial weights, the order of the rows and the split of early stopping. The
+        same int gives the same bits, whatever `n_jobs` is.
+    tol : float, default=1e-4
+        An epoch counts as an improvement from this much on; for 'lbfgs', the gradient norm to
+        stop at.
+    verbose : bool, default=False
+        Print the loss of each epoch, and why training ended.
+    warm_start : bool, default=False
+        Go on from the weights of the previous fit.
+    momentum : float, default=0.9
+        Momentum, in [0, 1]. Only used by 'sgd'.
+    nesterovs_momentum : bool, default=True
+        Use Nesterov's momentum. Only used by 'sgd'.
+    early_stopping : bool, default=False
+        Hold out a part of the rows, stop when their score (see `scoring`) no longer improves, and
+        keep the best weights. Not used by 'lbfgs'.
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out, above 0. Only used with `early_stopping` and without `X_val`.
+    beta_1, beta_2 : float, default=0.9 and 0.999
+        Decay rates of the moments, in [0, 1). Only used by 'adam' and 'adamw'.
+    epsilon : float, default=1e-8
+        Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero. Only used by these.
+    n_iter_no_change : int, default=10
+        Epochs without improvement before training stops. Not used by 'lbfgs'.
+    max_fun : int, default=15000
+        Largest number of evaluations. Only used by 'lbfgs'.
+    quantile : float or list of float, default=0.5
+        Which quantiles to predict; those of a list never cross. Only used by 'pinball'.
+    huber_delta : float, default=1.0
+        Errors above this count linearly. Only used by 'huber'.
+    noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
+        Disturb the input in training. A function gets a block of rows and a
+        `numpy.random.Generator`, and returns as many rows of the same width, such as warped
+        images. Not for 'lbfgs'.
+    noise_level : float, default=0.3
+        Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
+        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
+    dropout : float or list of float, default=0.0
+        Share of a hidden layer's outputs that is dropped in training; one for all, or one each.
+    layer_norm : bool, default=False
+        Normalise each row of a hidden layer before its activation. It needs no other row, so it is
+        exact however a batch is cut into shards, which batch normalisation is not.
+    max_gradient_norm : float or None, default=None
+        Shorten longer gradients to this norm. Not used by 'lbfgs'.
+    scoring : str, callable or None, default=None
+        What early stopping and a validation set are judged by: 'loss', one of scikit-learn's
+        scorers, or None for the method `score`. Only used with `early_stopping` or `X_val`.
+    pretrained : Network, Part or None, default=None
+        Trained layers to begin with, such as an autoencoder's `encoder_`. They come before the
+        layers of `hidden_layer_sizes`, start from their weights and are trained on.
+    n_jobs : int or None, default=None
+        Number of threads: None as many as BLAS may use, -1 all cores.
+
+    Attributes
+    ----------
+    network_ : skscratch.core.Network
+        The trained network.
+    coefs_, intercepts_ : list of ndarray
+        Weight matrices, shape (n_in, n_out), and bias vectors: views into the network. Values that
+        are assigned, to an entry or to all, are copied into the network.
+    loss_ : float
+        Loss of the last epoch.
+    best_loss_ : float or None
+        Lowest loss of an epoch; None where validation rows are judged instead.
+    stop_reason_ : str
+        Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'converged' (only with
+        'lbfgs'), 'callback', 'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept).
+    history_ : list of dict
+        A record for each epoch (iteration, with 'lbfgs'): `epoch`, `loss`, `validation_loss`,
+        `validation_score`, `learning_rate` and `gradient_norm` (of its last step; the norm only
+        with `max_gradient_norm`). What does not apply is None.
+    loss_curve_ : list of float
+        Loss of each epoch. Not set by 'lbfgs'.
+    validation_loss_curve_ : list of float or None
+        Loss on the validation rows after each epoch, where there are any.
+    validation_scores_ : list of float or None
+        Score of the validation rows after each epoch (see `scoring`), where there are any.
+    best_validation_score_ : float or None
+        The best of them.
+    t_ : int
+        Number of rows seen in training.
+    n_iter_ : int
+        Number of epochs or iterations of the last fit.
+    n_layers_ : int
+        Number of layers, input and output included.
+    n_outputs_ : int
+        Number of targets.
+    out_activation_ : str
+        Function behind the output layer: 'identity' or 'exp'.
+    n_features_in_ : int
+        Number of features.
+
+    Raises
+    ------
+    ValueError
+        For bad input, with what is accepted; and when training diverges, with the epoch. The
+        estimator is then as it was before.
+
+    References
+    ----------
+    Kingma, D. P. and Ba, J. (2015). Adam: a method for stochastic optimization. ICLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skscratch import MLPRegressor
+    >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+    >>> model = MLPRegressor(
+    ...     hidden_layer_sizes=20, activation="tanh", solver="lbfgs", random_state=0
+    ... )
+    >>> bool(model.fit(X, np.sin(3 * X.ravel())).score(X, np.sin(3 * X.ravel())) > 0.999)
+    True
+
+    A loss that outliers do not pull:
+
+    >>> model = MLPRegressor("huber", 20, huber_delta=0.1, learning_rate="cosine",
+    ...                      learning_rate_init=0.01, random_state=0)
+    >>> line = X.ravel() + np.where(np.arange(200) % 10, 0, 5)
+    >>> bool(abs(model.fit(X, line).predict(X) - X.ravel()).mean() < 0.1)
+    True
+
+    Several quantiles of noisy data, which never cross:
+
+    >>> noisy = X.ravel() + np.random.default_rng(0).normal(size=200)
+    >>> model = MLPRegressor("pinball", 20, quantile=[0.1, 0.5, 0.9], solver="adamw",
+    ...                      learning_rate_init=0.01, max_iter=500, random_state=0)
+    >>> low, middle, high = model.fit(X, noisy).predict(X).T
+    >>> bool((low < middle).all() and (middle < high).all())
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **MultilayerPerceptron._parameter_constraints,
+        "loss": [NamesOf(Loss, without=OF_CLASSES)],
+        "quantile": [Interval(Real, 0, 1, closed="neither"), list, tuple],
+        "huber_delta": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        loss="squared_error",
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        quantile=0.5,
+        huber_delta=1.0,
+        noise=None,
+        noise_level=0.3,
+        dropout=0.0,
+        layer_norm=False,
+        max_gradient_norm=None,
+        scoring=None,
+        pretrained=None,
+        n_jobs=None,
+    ):
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            noise=noise,
+            noise_level=noise_level,
+            dropout=dropout,
+            layer_norm=layer_norm,
+            max_gradient_norm=max_gradient_norm,
+            scoring=scoring,
+            pretrained=pretrained,
+            n_jobs=n_jobs,
+        )
+        self.loss = loss
+        self.quantile = quantile
+        self.huber_delta = huber_delta
+
+    def _loss(self) -> Loss:
+        if self.loss == "pinball":
+            return Pinball(self._quantiles())
+        loss: Loss = recipe_of(self, Loss, "loss")
+        return loss
+
+    def _quantiles(self) -> tuple[float, ...]:
+        values = self.quantile if isinstance(self.quantile, list | tuple) else [self.quantile]
+        quantiles = tuple(float(value) for value in values)
+        rising = all(low < high for low, high in pairwise(quantiles))
+        if not quantiles or not rising or quantiles[0] <= 0 or quantiles[-1] >= 1:
+            raise ValueError(
+                "quantile must be a number between 0 and 1, or a list of them that rises; got "
+                f"{self.quantile!r}."
+            )
+        return quantiles
+
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
+    ) -> FitData:
+        names = TRAINING if training else VALIDATION
+        X, y = check_rows(self, X, y=y, reset=reset, names=names, multi_output=True, y_numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        target = np.ascontiguousarray(y, dtype=network_dtype(X)).reshape(len(y), -1)
+        if not np.isfinite(target).all():
+            raise ValueError(f"{names.y} contains NaN, None or infinity.")
+        try:
+            self._loss().check_targets(target)
+        except ValueError as error:
+            raise ValueError(f"{names.y}: {error}") from None
+        if self.loss == "pinball" and len(self._quantiles()) > 1:
+            if target.shape[1] > 1:
+                raise ValueError(
+                    "Several quantiles are predicted for one target only, but y has "
+                    f"{target.shape[1]} columns."
+                )
+            target = np.repeat(target, len(self._quantiles()), axis=1)
+        if not reset and target.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"{names.y} has {target.shape[1]} outputs, but the network has {self.n_outputs_}."
+            )
+        self.n_outputs_ = target.shape[1]
+        weight = check_weight(sample_weight, X, names.weight)
+        return FitData(X, y, weight, target)
+
+    def _default_score(self, data: FitData, network: Network) -> float:
+        predicted = self._outputs(network, data.selected_rows(), self._fitted_loss.predict)
+        if not np.isfinite(predicted).all():
+            return float("nan")
+        return self._score_of(data.y, predicted, data.weight)
+
+    def _score_of(self, y: Any, predicted: Array, weight: Any) -> float:
+        loss = self._fitted_loss
+        if isinstance(loss, Pinball) and len(loss.quantiles) > 1:
+            scores = [
+                d2_pinball_score(y, column, sample_weight=weight, alpha=quantile)
+                for column, quantile in zip(predicted.T, loss.quantiles, strict=True)
+            ]
+            return float(np.mean(scores))
+        return float(r2_score(y, predicted, sample_weight=weight))
+
+    @reads_model
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Score predictions, higher is better and 1 is best.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            R²; for several quantiles the mean of their D² (the share of the pinball loss that is
+            explained).
+        """
+        predicted = self.predict(X)
+        return self._score_of(y, predicted.reshape(len(predicted), -1), sample_weight)
+
+    @all_or_nothing
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPRegressor:
+        """Fit the network.
+
+        Ctrl-C ends training with a warning and keeps what was learned in whole epochs.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data; float32 is computed in float32. Sparse rows are made dense batch by
+            batch only.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, at least 0. Weight 2 means the same as the row twice.
+        X_val : {array-like, sparse matrix} of shape (n_validation_samples, n_features), \
+default=None
+            Validation data. After each epoch `validation_loss_curve_` and `validation_scores_`
+            grow, and in the end the parameters of the best epoch are kept. They do not end training
+            early unless `early_stopping` is True.
+        y_val : array-like of shape (n_validation_samples,) or (n_validation_samples, n_outputs), \
+default=None
+            Targets of `X_val`.
+        sample_weight_val : array-like of shape (n_validation_samples,), default=None
+            Weights of the validation rows.
+
+        Returns
+        -------
+        MLPRegressor
+            The fitted estimator.
+        """
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    @available_if(has_partial_fit)
+    @all_or_nothing
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
+        """Train for one epoch over the given rows, going on from where training stands.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        MLPRegressor
+            The fitted estimator.
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    @reads_model
+    def predict(self, X: Any) -> Array:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to predict for.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predicted targets; for several quantiles one column each.
+        """
+        check_is_fitted(self)
+        predicted = self._predicted(self.network_, self._check_new(X), self._fitted_loss.predict)
+        return predicted.ravel() if predicted.shape[1] == 1 else predicted
