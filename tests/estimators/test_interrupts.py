@@ -133,7 +133,7 @@ def test_an_interrupt_warns_in_scikit_learns_words(name):
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_an_interrupt_of_the_first_step_counts_as_an_epoch(name, monkeypatch):
     # Pressed before the first step, when training has begun.
-    from skscratch.estimators import _base, linear_svm, mlp
+    from skscratch.estimators import _base, _perceptron, linear_svm
 
     def begin():
         interrupts = begin_training()
@@ -141,7 +141,7 @@ def test_an_interrupt_of_the_first_step_counts_as_an_epoch(name, monkeypatch):
         return interrupts
 
     begin_training = _base.begin_training
-    for module in (_base, mlp, linear_svm):
+    for module in (_base, _perceptron, linear_svm):
         monkeypatch.setattr(module, "begin_training", begin)
     model = clone(ESTIMATORS[name]).fit(X, y)
     assert model.n_iter_ == 1
