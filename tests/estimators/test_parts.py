@@ -257,3 +257,67 @@ def test_constant_schedules_of_both_kinds():
 def test_families_are_layers():
     assert issubclass(Noise, Layer)
     assert issubclass(Activation, Layer)
+
+
+def mish(x):
+    return x * np.tanh(np.logaddexp(0, x))
+
+
+def mish_slope(x):
+    t = np.tanh(np.logaddexp(0, x))
+    return t + x * (1 - t**2) / (1 + np.exp(-x))
+
+
+class PureMish(Elementwise):
+    def f(self, x):
+        return mish(x)
+
+    def slope(self, x, y):
+        return mish_slope(x)
+
+
+class UndeclaredMish(Activation):
+    def forward(self, p, f):
+        f.y[:] = mish(f.x)
+
+    def backward(self, p, g, f):
+        np.multiply(f.dy, mish_slope(f.x), out=f.dx)
+
+
+class DeclaredMish(UndeclaredMish, backward_reads="x"):
+    pass
+
+
+@pytest.mark.parametrize("kind", [PureMish, UndeclaredMish, DeclaredMish])
+def test_an_activation_in_every_form_predicts_as_its_formula(kind):
+    def through(rows, model, n_layers, last):
+        for k, (W, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+            rows = rows @ W + b
+            if k < n_layers - 1:
+                rows = mish(rows)
+            if k == n_layers - 1:
+                return last(rows)
+        raise AssertionError("fewer layers than expected")
+
+    options = {"activation": kind(), "hidden_layer_sizes": (8, 6)}
+    np.testing.assert_allclose(
+        regressor(**options).predict(D),
+        through(D, regressor(**options), 3, lambda raw: raw.ravel()),
+        rtol=1e-10,
+    )
+    probabilities = through(
+        X,
+        classifier(**options),
+        3,
+        lambda raw: np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True),
+    )
+    np.testing.assert_allclose(classifier(**options).predict_proba(X), probabilities, rtol=1e-9)
+    latent = through(X, encoder(**options), 3, lambda raw: raw)
+    np.testing.assert_allclose(encoder(**options).transform(X), latent, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("fit", [classifier, regressor, encoder])
+def test_all_forms_of_an_activation_train_to_the_same_network(fit):
+    params = [fit(activation=kind()).network_.params for kind in (PureMish, UndeclaredMish)]
+    np.testing.assert_allclose(*params, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(params[1], fit(activation=DeclaredMish()).network_.params)
