@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
 
 import skscratch
@@ -92,3 +93,15 @@ def test_every_public_name_has_a_docstring(path):
         member = getattr(module, name)
         if not isinstance(member, str):
             assert member.__doc__, name
+
+
+def test_classifier_and_regressor_describe_what_they_share_in_the_same_words():
+    def entries(kind):
+        parsed = NumpyDocString(inspect.getdoc(kind))
+        return {name: (of, text) for name, of, text in parsed["Parameters"]}
+
+    ours, theirs = entries(MLPClassifier), entries(MLPRegressor)
+    shared = ours.keys() & theirs.keys()
+    assert len(shared) > 25
+    differing = {name for name in shared if ours[name] != theirs[name]}
+    assert not differing - {"early_stopping", "scoring"}

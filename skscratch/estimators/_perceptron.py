@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
@@ -72,8 +73,12 @@ def has_partial_fit(estimator: Any) -> None:
         )
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator):
-    """What classifier and regressor share."""
+    """What classifier and regressor share, their parameters among it.
+
+    A dataclass writes the constructor, so that a parameter and its default stand in one place.
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **NetworkEstimator._parameter_constraints,
@@ -89,75 +94,41 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
         "pretrained": [Stack, None],
     }
 
-    n_outputs_: int
-    best_loss_: float | None
-    best_validation_score_: float | None
+    if TYPE_CHECKING:
+        # Annotated in the body, they would become parameters.
+        n_outputs_: int
+        best_loss_: float | None
+        best_validation_score_: float | None
 
-    def __init__(
-        self,
-        hidden_layer_sizes,
-        activation,
-        solver,
-        alpha,
-        batch_size,
-        learning_rate,
-        learning_rate_init,
-        power_t,
-        max_iter,
-        shuffle,
-        random_state,
-        tol,
-        verbose,
-        warm_start,
-        momentum,
-        nesterovs_momentum,
-        early_stopping,
-        validation_fraction,
-        beta_1,
-        beta_2,
-        epsilon,
-        n_iter_no_change,
-        max_fun,
-        noise,
-        noise_level,
-        dropout,
-        layer_norm,
-        max_gradient_norm,
-        scoring,
-        pretrained,
-        n_jobs,
-    ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.noise = noise
-        self.noise_level = noise_level
-        self.dropout = dropout
-        self.layer_norm = layer_norm
-        self.max_gradient_norm = max_gradient_norm
-        self.scoring = scoring
-        self.pretrained = pretrained
-        self.n_jobs = n_jobs
+    solver: Any = "adam"
+    alpha: Any = 0.0001
+    batch_size: Any = "auto"
+    learning_rate: Any = "constant"
+    learning_rate_init: Any = 0.001
+    power_t: Any = 0.5
+    max_iter: Any = 200
+    shuffle: Any = True
+    random_state: Any = None
+    tol: Any = 1e-4
+    verbose: Any = False
+    warm_start: Any = False
+    momentum: Any = 0.9
+    nesterovs_momentum: Any = True
+    early_stopping: Any = False
+    validation_fraction: Any = 0.1
+    beta_1: Any = 0.9
+    beta_2: Any = 0.999
+    epsilon: Any = 1e-8
+    n_iter_no_change: Any = 10
+    max_fun: Any = 15000
+    noise: Any = None
+    noise_level: Any = 0.3
+    dropout: Any = 0.0
+    layer_norm: Any = False
+    max_gradient_norm: Any = None
+    scoring: Any = None
+    pretrained: Any = None
+    n_jobs: Any = None
 
     # Hooks of the base.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import (
@@ -39,12 +40,13 @@ from skscratch.estimators._sklearn import (
 from skscratch.estimators._targets import ClassTargets, check_labels, class_weights
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class MLPClassifier(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, MultilayerPerceptron):
     """Multi-layer perceptron classifier.
 
     It has the parameters, attributes and methods of scikit-learn's class of the same name, with
     the same meaning, and for the same `random_state` the same network; the parameters from
-    `class_weight` on are further ones. It minimises the mean log loss plus
+    `noise` on are further ones. It minimises the mean log loss plus
     ``alpha / 2 · ‖weights‖² / n`` over each batch of n rows (of total weight n, where rows have
     weights).
 
@@ -102,11 +104,6 @@ default='constant'
         Epochs without improvement before training stops. Not used by 'lbfgs'.
     max_fun : int, default=15000
         Largest number of evaluations. Only used by 'lbfgs'.
-    class_weight : dict, 'balanced' or None, default=None
-        Weight of each class, multiplied with the weights of its rows. Classes that a dict does not
-        name weigh 1, and classes without rows do not count.
-    label_smoothing : float, default=0.0
-        Share by which the targets move towards even odds, in [0, 1).
     noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
         Disturb the input in training. A function gets a block of rows and a
         `numpy.random.Generator`, and returns as many rows of the same width, such as warped
@@ -129,6 +126,11 @@ default='constant'
         layers of `hidden_layer_sizes`, start from their weights and are trained on.
     n_jobs : int or None, default=None
         Number of threads: None as many as BLAS may use, -1 all cores.
+    class_weight : dict, 'balanced' or None, default=None
+        Weight of each class, multiplied with the weights of its rows. Classes that a dict does not
+        name weigh 1, and classes without rows do not count.
+    label_smoothing : float, default=0.0
+        Share by which the targets move towards even odds, in [0, 1).
 
     Attributes
     ----------
@@ -224,81 +226,17 @@ default='constant'
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
-    def __init__(
-        self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
-        *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        class_weight=None,
-        label_smoothing=0.0,
-        noise=None,
-        noise_level=0.3,
-        dropout=0.0,
-        layer_norm=False,
-        max_gradient_norm=None,
-        scoring=None,
-        pretrained=None,
-        n_jobs=None,
-    ):
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            noise=noise,
-            noise_level=noise_level,
-            dropout=dropout,
-            layer_norm=layer_norm,
-            max_gradient_norm=max_gradient_norm,
-            scoring=scoring,
-            pretrained=pretrained,
-            n_jobs=n_jobs,
-        )
-        self.class_weight = class_weight
-        self.label_smoothing = label_smoothing
+    hidden_layer_sizes: Any = field(default=(100,), kw_only=False)
+    activation: Any = field(default="relu", kw_only=False)
+    class_weight: Any = None
+    label_smoothing: Any = 0.0
 
     # Which targets to encode; None until the labels of a fit are known.
-    _targets: ClassTargets | None = None
+    if TYPE_CHECKING:
+        # Annotated in the body, it would become a parameter.
+        _targets: ClassTargets | None
+    else:
+        _targets = None
 
     def _loss(self) -> Loss:
         assert self._targets is not None

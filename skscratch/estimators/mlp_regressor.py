@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import pairwise
 from numbers import Real
 from typing import Any, ClassVar
@@ -39,12 +40,13 @@ from skscratch.estimators._sklearn import (
 OF_CLASSES = frozenset({"log_loss", "hinge", "squared_hinge", "multiclass_hinge"})
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class MLPRegressor(RegressorMixin, ClassNamePrefixFeaturesOutMixin, MultilayerPerceptron):
     """Multi-layer perceptron regressor.
 
     It has the parameters, attributes and methods of scikit-learn's class of the same name, with
     the same meaning, and for the same `random_state` the same network; the parameters from
-    `quantile` on are further ones. It minimises the mean loss, summed over the outputs, plus
+    `noise` on are further ones. It minimises the mean loss, summed over the outputs, plus
     ``alpha / 2 · ‖weights‖² / n`` over each batch of n rows.
 
     Parameters
@@ -105,10 +107,6 @@ default='constant'
         Epochs without improvement before training stops. Not used by 'lbfgs'.
     max_fun : int, default=15000
         Largest number of evaluations. Only used by 'lbfgs'.
-    quantile : float or list of float, default=0.5
-        Which quantiles to predict; those of a list never cross. Only used by 'pinball'.
-    huber_delta : float, default=1.0
-        Errors above this count linearly. Only used by 'huber'.
     noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
         Disturb the input in training. A function gets a block of rows and a
         `numpy.random.Generator`, and returns as many rows of the same width, such as warped
@@ -131,6 +129,10 @@ default='constant'
         layers of `hidden_layer_sizes`, start from their weights and are trained on.
     n_jobs : int or None, default=None
         Number of threads: None as many as BLAS may use, -1 all cores.
+    quantile : float or list of float, default=0.5
+        Which quantiles to predict; those of a list never cross. Only used by 'pinball'.
+    huber_delta : float, default=1.0
+        Errors above this count linearly. Only used by 'huber'.
 
     Attributes
     ----------
@@ -217,80 +219,11 @@ default='constant'
         "huber_delta": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(
-        self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
-        *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        quantile=0.5,
-        huber_delta=1.0,
-        noise=None,
-        noise_level=0.3,
-        dropout=0.0,
-        layer_norm=False,
-        max_gradient_norm=None,
-        scoring=None,
-        pretrained=None,
-        n_jobs=None,
-    ):
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            noise=noise,
-            noise_level=noise_level,
-            dropout=dropout,
-            layer_norm=layer_norm,
-            max_gradient_norm=max_gradient_norm,
-            scoring=scoring,
-            pretrained=pretrained,
-            n_jobs=n_jobs,
-        )
-        self.loss = loss
-        self.quantile = quantile
-        self.huber_delta = huber_delta
+    loss: Any = field(default="squared_error", kw_only=False)
+    hidden_layer_sizes: Any = field(default=(100,), kw_only=False)
+    activation: Any = field(default="relu", kw_only=False)
+    quantile: Any = 0.5
+    huber_delta: Any = 1.0
 
     def _loss(self) -> Loss:
         if self.loss == "pinball":
