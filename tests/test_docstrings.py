@@ -100,7 +100,7 @@ def test_classifier_and_regressor_describe_what_they_share_in_the_same_words():
         parsed = NumpyDocString(inspect.getdoc(kind))
         return {name: (of, text) for name, of, text in parsed["Parameters"]}
 
-    ours, theirs = entries(MLPClassifier), entries(MLPRegressor)
+    ours, theirs = entries(skscratch.MLPClassifier), entries(skscratch.MLPRegressor)
     shared = ours.keys() & theirs.keys()
     assert len(shared) > 25
     differing = {name for name in shared if ours[name] != theirs[name]}
