@@ -93,12 +93,17 @@ def _encoder_rows(encoder: Mapping[str, Any], scores: Iterable[Any]) -> list[tup
         (f"autoencoder {widths}, {choices}: test MSE", f"{encoder['test_mse']:.5f}"),
         *(
             (
-                f"… {score['name']} on its latent features, test accuracy",
+                f"… {_on_features(score['name'])}, test accuracy",
                 f"{100 * score['test_accuracy']:.2f} %",
             )
             for score in scores
         ),
     ]
+
+
+def _on_features(classifier: str) -> str:
+    """Say what a classifier was trained on: its name does if it is not the latent features."""
+    return classifier if " on " in classifier else f"{classifier} on its latent features"
 
 
 def _minutes(seconds: float) -> str:
