@@ -43,8 +43,8 @@ def main_job(metrics: Mapping[str, Any]) -> str:
         ),
         *_encoder_rows(encoder, latent["scores"]),
     ]
-    if metrics.get("faithful"):
-        second = metrics["faithful"]
+    if metrics.get("reconstruction"):
+        second = metrics["reconstruction"]
         rows += _encoder_rows(second, second["scores"])
     rows += [
         (f"PCA with {encoder['n_components']} components, test MSE",

@@ -23,7 +23,7 @@ compare_module = importlib.import_module("skscratch.experiments.compare")
 
 TINY = Settings(
     encoder={"n_components": 4, "hidden_layer_sizes": (), "max_iter": 10},
-    faithful=None,
+    reconstruction=None,
     n_validation=40,
     svm={"C": 0.5},
     rbf={"C": 10.0},

@@ -32,7 +32,7 @@ def all_pictures(
     settings: Settings,
     xor: XorResult,
     autoencoder: AutoencoderResult,
-    faithful: AutoencoderResult | None,
+    reconstruction: AutoencoderResult | None,
     latent: LatentResult,
 ) -> dict[str, Callable[[], Figure]]:
     """Return a function for each picture of the report, by the name of its file.
@@ -45,7 +45,7 @@ def all_pictures(
         The choices of the run.
     xor : XorResult
         The exclusive or.
-    autoencoder, faithful : AutoencoderResult
+    autoencoder, reconstruction : AutoencoderResult
         The autoencoder whose features are classified, and the one for reconstructions if there is
         one.
     latent : LatentResult
@@ -65,9 +65,11 @@ def all_pictures(
         "confusion.png": lambda: confusion(latent, images),
         "predictions.png": lambda: predictions(latent, images),
     }
-    if faithful is not None:
-        drawings["faithful_loss.png"] = lambda: autoencoder_loss(faithful, "Second autoencoder")
-        drawings["faithful_reconstructions.png"] = lambda: reconstructions(faithful, images)
+    if reconstruction is not None:
+        drawings["reconstruction_loss.png"] = lambda: autoencoder_loss(
+            reconstruction, "Second autoencoder"
+        )
+        drawings["reconstruction_images.png"] = lambda: reconstructions(reconstruction, images)
     return drawings
 
 

@@ -168,6 +168,8 @@ def autoencoder_facts(result: AutoencoderResult) -> dict[str, Any]:
         "loss_name": encoder.loss.replace("_", " "),
         "initializer": encoder.initializer.replace("_", " "),
         "learning_rate_init": encoder.learning_rate_init,
+        "noise": "none" if encoder.noise is None else str(encoder.noise),
+        "tied_weights": "yes" if encoder.tied_weights_ else "no",
         "n_train": result.n_train,
         "n_validation": result.n_validation,
         "n_epochs": encoder.n_iter_,

@@ -28,7 +28,12 @@ from skscratch.experiments.settings import Settings, settings_for
 from skscratch.experiments.store import Store, fingerprint
 
 METRICS = "metrics.json"
-XOR, ENCODER, FAITHFUL, SVM = "xor.npz", "autoencoder.skops", "faithful.skops", "svm.skops"
+XOR, ENCODER, RECONSTRUCTION, SVM = (
+    "xor.npz",
+    "autoencoder.skops",
+    "reconstruction.skops",
+    "svm.skops",
+)
 
 
 @dataclass(frozen=True)
@@ -182,9 +187,9 @@ class _Run:
         xor_result = self.solve_xor()
         autoencoder_result = self.train_autoencoder("Autoencoder", ENCODER, self.settings.encoder)
         latent_result = self.classify(autoencoder_result)
-        faithful_result, faithful_facts = self.train_faithful()
+        reconstruction_result, reconstruction_facts = self.train_reconstruction()
         search_result = self.search_pipeline()
-        self.draw(xor_result, autoencoder_result, faithful_result, latent_result)
+        self.draw(xor_result, autoencoder_result, reconstruction_result, latent_result)
         metrics = {
             "data": report.data_facts(self.images),
             "seed": self.seed,
@@ -197,7 +202,7 @@ class _Run:
             "xor": report.xor_facts(xor_result),
             "autoencoder": report.autoencoder_facts(autoencoder_result),
             "latent": report.latent_facts(latent_result),
-            "faithful": faithful_facts,
+            "reconstruction": reconstruction_facts,
             "search": report.search_facts(search_result, self.settings),
             "total_seconds": time.perf_counter() - started,
         }
@@ -281,12 +286,16 @@ class _Run:
             self.store.put(SVM, lambda path: persistence.save(result.svm, path), facts)
         return result
 
-    def train_faithful(self) -> tuple[autoencoder.AutoencoderResult | None, dict[str, Any] | None]:
+    def train_reconstruction(
+        self,
+    ) -> tuple[autoencoder.AutoencoderResult | None, dict[str, Any] | None]:
         """Train the second autoencoder, if there is to be one, and classify its features."""
-        if self.settings.faithful is None:
+        if self.settings.reconstruction is None:
             return None, None
-        parameters = {**self.settings.encoder, **self.settings.faithful}
-        trained = self.train_autoencoder("Faithful autoencoder", FAITHFUL, parameters)
+        parameters = {**self.settings.encoder, **self.settings.reconstruction}
+        trained = self.train_autoencoder(
+            "Autoencoder for reconstruction", RECONSTRUCTION, parameters
+        )
         with self.progress.stage("Classifiers on its features", 2) as step:
             result = latent.run_latent(
                 self.images,
@@ -316,7 +325,7 @@ class _Run:
         self,
         xor_result: xor.XorResult,
         autoencoder_result: autoencoder.AutoencoderResult,
-        faithful_result: autoencoder.AutoencoderResult | None,
+        reconstruction_result: autoencoder.AutoencoderResult | None,
         latent_result: latent.LatentResult,
     ) -> None:
         drawings = pictures.all_pictures(
@@ -324,7 +333,7 @@ class _Run:
             self.settings,
             xor_result,
             autoencoder_result,
-            faithful_result,
+            reconstruction_result,
             latent_result,
         )
         with self.progress.stage("Pictures", len(drawings)) as step:

@@ -21,9 +21,9 @@ class Settings:
     ----------
     encoder : mapping
         Parameters of the AutoencoderTransformer, chosen for features that can be classified.
-    faithful : mapping or None
-        What a second one does otherwise, that is chosen for faithful reconstructions. None trains
-        no second one.
+    reconstruction : mapping or None
+        What a second one does otherwise, which is chosen for a small reconstruction error. None
+        trains no second one.
     n_validation : int
         Training images held out from the autoencoder, to choose its best epoch.
     svm : mapping
@@ -47,7 +47,7 @@ class Settings:
     """
 
     encoder: Mapping[str, Any]
-    faithful: Mapping[str, Any] | None
+    reconstruction: Mapping[str, Any] | None
     n_validation: int
     svm: Mapping[str, Any]
     rbf: Mapping[str, Any]
@@ -69,7 +69,7 @@ DIGITS = Settings(
         "noise": RandomWarp((8, 8), rotation=5.0, shift=0.5, noise=0.3),
         "max_iter": 250,
     },
-    faithful={"noise": None, "learning_rate_init": 4e-3},
+    reconstruction={"noise": None, "learning_rate_init": 4e-3},
     n_validation=144,
     svm={"C": 1.0},
     rbf={"C": 10.0},
@@ -86,7 +86,7 @@ MNIST = Settings(
         "max_iter": 20,
     },
     # Large initial weights and steps, and a loss that punishes grey where black or white was meant.
-    faithful={
+    reconstruction={
         "initializer": "he_normal",
         "learning_rate_init": 4e-3,
         "loss": "binary_log_loss",

@@ -5,7 +5,7 @@ from skscratch.experiments import Settings, reproduce
 
 TINY = Settings(
     encoder={"n_components": 4, "hidden_layer_sizes": (), "batch_size": 32, "max_iter": 50},
-    faithful={"initializer": "he_normal", "loss": "binary_log_loss", "max_iter": 30},
+    reconstruction={"initializer": "he_normal", "loss": "binary_log_loss", "max_iter": 30},
     n_validation=40,
     svm={"C": 0.5},
     rbf={"C": 10.0},

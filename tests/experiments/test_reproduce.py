@@ -19,13 +19,15 @@ PICTURES = {
     "xor_boundary.png",
     "autoencoder_loss.png",
     "reconstructions.png",
-    "faithful_loss.png",
-    "faithful_reconstructions.png",
+    "reconstruction_loss.png",
+    "reconstruction_images.png",
     "latent.png",
     "confusion.png",
     "predictions.png",
 }
-MODELS = {"xor.npz", "autoencoder.skops", "faithful.skops", "svm.skops"}
+# Of the second autoencoder.
+SECOND = {"reconstruction.skops", "reconstruction_loss.png", "reconstruction_images.png"}
+MODELS = {"xor.npz", "autoencoder.skops", "reconstruction.skops", "svm.skops"}
 TIMES = {"seconds", "total_seconds", "reused"}
 
 
@@ -155,7 +157,7 @@ def test_without_reuse_everything_is_trained_again_to_the_same_figures(run, imag
     again = reproduce(images, copy_of(run, tmp_path), settings=tiny, progress=notes, n_jobs=1)
     assert again.metrics["reused"] == []
     assert figures(again.metrics) == figures(run.metrics)
-    for name in ("autoencoder.skops", "faithful.skops"):
+    for name in ("autoencoder.skops", "reconstruction.skops"):
         one, other = (persistence.load(folder / name) for folder in (run.folder, tmp_path))
         np.testing.assert_array_equal(one.network_.params, other.network_.params)
     one, other = (persistence.load(folder / "svm.skops") for folder in (run.folder, tmp_path))
@@ -203,13 +205,13 @@ def test_an_interrupted_run_goes_on_where_it_stopped(images, tiny, tmp_path, mon
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_second_autoencoder_is_optional(images, tiny, tmp_path):
-    plain = dataclasses.replace(tiny, faithful=None)
+    plain = dataclasses.replace(tiny, reconstruction=None)
     result = reproduce(images, tmp_path / "new" / "folder", settings=plain)
-    assert result.metrics["faithful"] is None
+    assert result.metrics["reconstruction"] is None
     names = {path.name for path in result.folder.iterdir()}
-    assert not any(name.startswith("faithful") for name in names)
+    assert not SECOND & names
     shown = set(re.findall(r"!\[[^\]]+\]\(([^)]+)\)", result.report.read_text()))
-    assert shown == {name for name in PICTURES if not name.startswith("faithful")}
+    assert shown == set(PICTURES) - SECOND
 
 
 def test_a_file_in_the_way_is_refused(images, tiny, tmp_path):
