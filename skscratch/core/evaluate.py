@@ -71,15 +71,15 @@ class Evaluator:
         cuts = self._cut(batch_size)
         most = max(cut.stop - cut.start for cut in cuts)
         several = not objective.network.whole_batch and most > block_rows
-        n_workspaces = min(len(cuts), workers.n_threads)
+        # One more than threads: the first one's gradient becomes the sum of all groups.
+        n_workspaces = min(len(cuts), workers.n_threads + gradient)
         self._shards = [
             _Shard(objective, rows, targets, block_rows if several else most, several, gradient)
             for _ in range(n_workspaces)
         ]
-        if gradient:
-            self._parts = [shard.grad for shard in self._shards]
-            if len(cuts) > n_workspaces:
-                self._sum = np.zeros_like(self._parts[0])
+        self._parts = [shard.grad for shard in self._shards] if gradient else []
+        self._first_part = self._parts[:1]
+        self._first_rng = rngs[0] if rngs else None
 
     def _cut(self, n: int) -> list[slice]:
         """Return how a batch of n rows is cut."""
@@ -101,15 +101,16 @@ class Evaluator:
 
         The gradients in the result are overwritten by the next call.
         """
-        weight = None if self.weight is None else self.weight[rows]
-        total = self.objective.total(n, weight)
-        if total < SMALLEST_TOTAL:
-            return Evaluation(0.0, 0.0, [])
-        cuts = self._cut(n)
+        weight, total = None, float(n)
+        if self.weight is not None:
+            weight = self.weight[rows]
+            total = self.objective.total(n, weight)
+            if total < SMALLEST_TOTAL:
+                return Evaluation(0.0, 0.0, [])
+        cuts = self._cuts.get(n) or self._cut(n)
         if len(cuts) == 1:
-            rng = self.rngs[0] if self.rngs else None
-            value = self._shards[0](rows, cuts[0], weight, total, rng)
-            parts = self._parts[:1] if self.gradient else []
+            value = self._shards[0](rows, cuts[0], weight, total, self._first_rng)
+            parts = self._first_part
         else:
             values = [0.0] * len(cuts)
             run = self._run_groups if self.gradient else self._run_all
@@ -129,23 +130,23 @@ class Evaluator:
     ) -> list[Array]:
         """Evaluate as many shards at a time as there are threads; return gradients to add."""
 
-        def evaluate(k: int) -> None:
+        def evaluate(k: int, shard: _Shard) -> None:
             rng = self.rngs[k] if self.rngs else None
-            shard = self._shards[k % len(self._shards)]
             values[k] = shard(rows, cuts[k], weight, total, rng)
 
-        size = len(self._shards)
-        done: list[Array] = []
+        size = self.workers.n_threads
+        total_gradient = self._parts[0]
+        used = self._shards[:size]
         for first in range(0, len(cuts), size):
-            if first == size:
-                np.copyto(self._sum, self._parts[0])
-            if first >= size:
-                for part in self._parts[1 if first == size else 0 :]:
-                    self._sum += part
-                done = [self._sum]
-            group = range(first, min(first + size, len(cuts)))
-            self.workers.run([partial(evaluate, k) for k in group])
-        return [*done, *self._parts[: len(group)]]
+            if first > 0:
+                # Added in the order of the shards, whatever the number of threads.
+                for shard in used[1:] if first == size else used:
+                    total_gradient += shard.grad
+                used = self._shards[1 : size + 1]
+            used = used[: len(cuts) - first]
+            self.workers.run([partial(evaluate, first + k, sh) for k, sh in enumerate(used)])
+        last = [shard.grad for shard in used]
+        return last if used[0] is self._shards[0] else [total_gradient, *last]
 
     def _run_all(
         self,
@@ -195,7 +196,8 @@ class _Shard:
         total: float,
         rng: np.random.Generator | None,
     ) -> float:
-        self.ws.use_rng(rng)
+        if rng is not self.ws.rng:
+            self.ws.use_rng(rng)
         start, stop = place.start, place.stop
         value = self._block(rows, start, min(stop, start + self.rows), weight, total)
         if not self.gradient or self.grad is self.ws.grad:

@@ -351,11 +351,10 @@ class Workspace:
 
     def use_rng(self, rng: np.random.Generator | None) -> None:
         """Let all layers draw from this generator from now on."""
-        if rng is not self.rng:
-            self.rng = rng
-            for steps in self._steps.values():
-                for frame in steps.frames:
-                    frame.rng = rng
+        self.rng = rng
+        for steps in self._steps.values():
+            for frame in steps.frames:
+                frame.rng = rng
 
     def steps(self, rows: int) -> Steps:
         """Return the way through all layers for exactly that many rows."""

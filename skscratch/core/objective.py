@@ -89,12 +89,18 @@ class Objective:
 
         The sum is in the memory of the first part. `scratch` has the length of the stretch.
         """
-        where = slice(0, self.network.n_params) if where is None else where
-        g, *others = [part[where] for part in evaluation.parts]
-        for other in others:
+        parts = evaluation.parts
+        if where is None:
+            where = slice(0, self.network.n_params)
+        elif where.stop - where.start < self.network.n_params:
+            parts = [part[where] for part in parts]
+        g = parts[0]
+        for other in parts[1:]:
             g += other
+        if not self.l2:
+            return g
         n_penalised = min(where.stop, self.network.n_weights) - where.start
-        if self.l2 and n_penalised > 0:
+        if n_penalised > 0:
             penalised = slice(where.start, where.start + n_penalised)
             self._add_penalty(g, penalised, evaluation.total, scratch)
         return g

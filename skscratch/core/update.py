@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -83,12 +83,15 @@ class Step:
                         rate,
                     )
                 )
-        self._lr = {block.rate: np.zeros((), dtype) for block in self._blocks}
+        rates = {block.rate: np.zeros((), dtype) for block in self._blocks}
+        self._lr = list(rates.items())
+        for block in self._blocks:
+            block.lr = rates[block.rate]
 
     def __call__(self, evaluation: Evaluation, lr: float) -> None:
         """Take one step along the gradients of an evaluation, which are used up."""
         self.under_way = True
-        for rate, array in self._lr.items():
+        for rate, array in self._lr:
             array[()] = lr * rate
         self.state.t += 1
         if self.max_norm is None:
@@ -115,8 +118,7 @@ class Step:
         self._sum(evaluation, block)
 
     def _update(self, block: _Block, g: Array) -> None:
-        lr = self._lr[block.rate]
-        block.optimizer.update(block.params, g, block.slots, block.scratch, lr, self.state.t)
+        block.optimizer.update(block.params, g, block.slots, block.scratch, block.lr, self.state.t)
 
     def _sum_and_update(self, evaluation: Evaluation, block: _Block) -> None:
         self._update(block, self._sum(evaluation, block))
@@ -147,6 +149,7 @@ class _Block:
     scratch: Array
     optimizer: Optimizer
     rate: float
+    lr: Array = field(init=False)
 
 
 def _stretches(network: Network, optimizer: Optimizer) -> list[tuple[slice, Optimizer, float]]:

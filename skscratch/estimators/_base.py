@@ -617,6 +617,7 @@ class _Epochs:
         # 'lbfgs' leaves no curve to go on with.
         self.losses = list(getattr(estimator, "loss_curve_", []))
         self.history = {name: list(column) for name, column in estimator._history.items()}
+        self.columns = [self.history[name] for name in HISTORY]
         self.n_recorded = len(self.history["loss"])
         self.held_out_losses = list(estimator.validation_loss_curve_ or [])
         self.n_before, self.n_validated_before = len(self.losses), len(self.held_out_losses)
@@ -658,15 +659,12 @@ class _Epochs:
     def record(self, run: TrainingRun) -> None:
         """Record the last epoch."""
         validated = bool(run.scores)
-        values = (
-            run.losses[-1],
-            self.held_out_losses[-1] if validated else None,
-            run.scores[-1] if validated else None,
-            run.rates[-1],
-            run.norms[-1],
-        )
-        for column, value in zip(self.history.values(), values, strict=True):
-            column.append(value)
+        losses, held_out, scores, rates, norms = self.columns
+        losses.append(run.losses[-1])
+        held_out.append(self.held_out_losses[-1] if validated else None)
+        scores.append(run.scores[-1] if validated else None)
+        rates.append(run.rates[-1])
+        norms.append(run.norms[-1])
 
     def go_back(self, run: TrainingRun) -> None:
         """Let the history end where an interrupted run ends."""
