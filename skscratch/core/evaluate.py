@@ -181,10 +181,12 @@ class _Shard:
     ) -> None:
         network = objective.network
         self.objective, self.X, self.target, self.rows = objective, X, target, rows
-        self.gradient = gradient
+        self.gradient, self._several = gradient, False
+        self.term = objective.data_term if gradient else objective.value
         self.ws = Workspace(network, rows, train=gradient)
         if gradient:
             # The gradients of several blocks are added up in an array of their own.
+            self._several = several
             self.grad = np.zeros_like(network.params) if several else self.ws.grad
         self._taken: tuple[Index, int] | None = None
 
@@ -199,9 +201,12 @@ class _Shard:
         if rng is not self.ws.rng:
             self.ws.use_rng(rng)
         start, stop = place.start, place.stop
-        value = self._block(rows, start, min(stop, start + self.rows), weight, total)
-        if not self.gradient or self.grad is self.ws.grad:
+        if stop - start <= self.rows:
+            value = self._block(rows, start, stop, weight, total)
+            if self._several:
+                self.grad[:] = self.ws.grad
             return value
+        value = self._block(rows, start, start + self.rows, weight, total)
         self.grad[:] = self.ws.grad
         for begin in range(start + self.rows, stop, self.rows):
             value += self._block(rows, begin, min(stop, begin + self.rows), weight, total)
@@ -216,8 +221,7 @@ class _Shard:
             self.x, self.t = self._take(within(rows, start, stop), stop - start)
         if weight is not None:
             weight = weight[start:stop]
-        term = self.objective.data_term if self.gradient else self.objective.value
-        return term(self.x, self.t, self.ws, weight, total)
+        return self.term(self.x, self.t, self.ws, weight, total)
 
     def _take(self, rows: Index, n: int) -> tuple[Array, Array]:
         """Take n rows and their targets; the rows of an autoencoder, its own targets, only once."""

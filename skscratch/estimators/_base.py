@@ -616,9 +616,8 @@ class _Epochs:
         self.estimator, self.network, self.held_out = estimator, network, held_out
         # 'lbfgs' leaves no curve to go on with.
         self.losses = list(getattr(estimator, "loss_curve_", []))
-        self.history = {name: list(column) for name, column in estimator._history.items()}
-        self.columns = [self.history[name] for name in HISTORY]
-        self.n_recorded = len(self.history["loss"])
+        self.history_before = estimator._history
+        self.run: TrainingRun | None = None
         self.held_out_losses = list(estimator.validation_loss_curve_ or [])
         self.n_before, self.n_validated_before = len(self.losses), len(self.held_out_losses)
         self.scores: list[float] = []
@@ -644,7 +643,7 @@ class _Epochs:
         self.losses.append(run.losses[-1])
         self.n_iter = len(run.losses)
         self.scores = run.scores
-        self.record(run)
+        self.run = run
         if self.estimator.verbose:
             print(f"Iteration {self.n_iter}, loss = {self.losses[-1]:.8f}")
             if run.scores:
@@ -656,15 +655,26 @@ class _Epochs:
             self.n_plateaus = clock.plateaus
         return self.tasks.end()
 
-    def record(self, run: TrainingRun) -> None:
-        """Record the last epoch."""
-        validated = bool(run.scores)
-        losses, held_out, scores, rates, norms = self.columns
-        losses.append(run.losses[-1])
-        held_out.append(self.held_out_losses[-1] if validated else None)
-        scores.append(run.scores[-1] if validated else None)
-        rates.append(run.rates[-1])
-        norms.append(run.norms[-1])
+    def history(self) -> dict[str, list[float | None]]:
+        """Return the records of earlier fits that went on, and of this one, by column."""
+        run = self.run
+        if run is None:
+            return self.history_before
+        nothing: list[None] = [None] * run.n_epochs
+        held_out: list[float | None] = [*self.held_out_losses[self.n_validated_before :]]
+        # An epoch that diverges is not validated.
+        held_out += nothing[len(held_out) :]
+        columns = (
+            run.losses,
+            held_out if run.scores else nothing,
+            run.scores or nothing,
+            run.rates,
+            run.norms,
+        )
+        return {
+            name: [*self.history_before[name], *column]
+            for name, column in zip(HISTORY, columns, strict=True)
+        }
 
     def go_back(self, run: TrainingRun) -> None:
         """Let the history end where an interrupted run ends."""
@@ -672,10 +682,7 @@ class _Epochs:
         self.losses[n_before:] = run.losses
         del self.held_out_losses[self.n_validated_before + len(run.scores) :]
         self.n_iter = run.n_epochs
-        for column in self.history.values():
-            del column[self.n_recorded + run.n_epochs :]
-        if run.n_epochs > len(self.history["loss"]) - self.n_recorded:
-            self.record(run)
+        self.run = run
 
     def attributes(self) -> dict[str, Any]:
         """Fitted attributes as they stand after the last epoch."""
@@ -684,7 +691,7 @@ class _Epochs:
             "n_iter_": max(1, self.n_iter),
             "loss_curve_": list(self.losses),
             "loss_": self.losses[-1] if self.losses else np.inf,
-            "_history": {name: list(column) for name, column in self.history.items()},
+            "_history": self.history(),
             "validation_loss_curve_": list(self.held_out_losses) if self.held_out else None,
         }
 
