@@ -1079,3 +1079,18 @@ def test_history_of_lbfgs_falls():
     assert len(losses) == fitted.n_iter_
     assert losses[-1] == pytest.approx(fitted.loss_)
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_history_of_a_fit_that_diverges_ends_with_that_epoch():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 5))
+    options = {"hidden_layer_sizes": (5,), "solver": "sgd", "learning_rate_init": 100.0}
+    fitted = MLPRegressor(max_iter=30, random_state=0, **options)
+    fitted.fit(X, X[:, 0], X_val=X[:50], y_val=X[:50, 0])
+    assert fitted.stop_reason_ == "diverged"
+    *before, last = fitted.history_
+    assert last["epoch"] == fitted.n_iter_
+    assert last["validation_loss"] is None
+    assert not np.isfinite(last["loss"])
+    assert all(np.isfinite(record["validation_loss"]) for record in before)
