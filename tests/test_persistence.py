@@ -26,6 +26,7 @@ from sklearn.ensemble import StackingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.metrics import f1_score, get_scorer_names, make_scorer
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -430,7 +431,8 @@ def test_a_search_comes_back(scoring, file):
 
 
 def test_columns_texts_and_a_stack_come_back(file):
-    columns = make_column_transformer((StandardScaler(), [0, 1]), remainder="passthrough")
+    # The imputer keeps a dtype.
+    columns = make_column_transformer((SimpleImputer(), [0, 1]), remainder="passthrough")
     stack = StackingClassifier(
         [("svm", make_pipeline(columns, LinearSVM())), ("mlp", CASES["classifier"][0])],
         LogisticRegression(),
