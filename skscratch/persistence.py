@@ -289,11 +289,7 @@ def _try_to_write(value: Any) -> tuple[bytes | None, Exception | None]:
 
 def _write(value: Any) -> bytes:
     """Write a value as skops does, with a compressed description and the versions."""
-    with warnings.catch_warnings():
-        # To find where a function is defined, skops looks through all modules, deprecated names
-        # included.
-        warnings.simplefilter("ignore")
-        written = import_skops().dumps(_for_skops(value))
+    written = import_skops().dumps(_for_skops(value))
     content = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(written)) as source, zipfile.ZipFile(content, "w") as archive:
         for member in source.infolist():

@@ -17,7 +17,7 @@ import sklearn
 import skops
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy import sparse
+from scipy import sparse, special
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import make_column_transformer
@@ -430,6 +430,11 @@ def test_a_search_comes_back(scoring, file):
     )
 
 
+@pytest.mark.parametrize("ufunc", [np.log1p, special.eval_legendre], ids=["NumPy", "SciPy"])
+def test_a_ufunc_comes_back(ufunc, file):
+    assert round_trip(FunctionTransformer(ufunc), file).func is ufunc
+
+
 def test_columns_texts_and_a_stack_come_back(file):
     # The imputer keeps a dtype.
     columns = make_column_transformer((SimpleImputer(), [0, 1]), remainder="passthrough")
@@ -481,6 +486,7 @@ def test_column_names_output_container_and_routing_come_back(file):
         loaded = round_trip(encoder, file)
         before, after = (e.get_metadata_routing() for e in (encoder, loaded))
         assert repr(after) == repr(before)
+        assert after.fit.owner == "AutoencoderTransformer"
         assert after.fit.requests["X_val"] is True
         assert after.fit.requests["sample_weight"] == "weight"
         assert clone(loaded).get_metadata_routing().fit.requests == after.fit.requests
@@ -542,6 +548,19 @@ def test_callbacks_are_left_out_and_stay_where_they_are(file):
         inner = loaded[0] if model is not estimator else loaded
         assert not hasattr(inner, "_skl_callbacks")
     assert len(estimator._skl_callbacks) == 1
+
+
+def test_the_estimator_of_one_moment_is_saved(file, monkeypatch):
+    svm = LinearSVM(class_weight={0: 2.0})
+    find = persistence._stand_in
+
+    def fitted_meanwhile(part):
+        svm.C = 99.0
+        return find(part)
+
+    monkeypatch.setattr(persistence, "_stand_in", fitted_meanwhile)
+    assert round_trip(svm, file).C == 1.0
+    assert svm.C == 99.0
 
 
 def test_the_name_of_the_file_is_kept(tmp_path):
@@ -1181,13 +1200,13 @@ RIGHT = {
 }
 
 
-@pytest.mark.parametrize("loader", HOSTILE)
-@pytest.mark.parametrize("name", CONSTRUCTORS)
+@pytest.mark.parametrize(
+    ("loader", "name"),
+    [(loader, name) for loader in HOSTILE for name in CONSTRUCTORS if (loader, name) not in RIGHT],
+)
 def test_a_file_that_names_a_function_is_refused(
-    name, loader, file, tmp_path, monkeypatch, nothing_happens
+    loader, name, file, tmp_path, monkeypatch, nothing_happens
 ):
-    if (loader, name) in RIGHT:
-        pytest.skip("an object of this class may be there")
     monkeypatch.chdir(tmp_path)
     contents, schema = plain_file()
     contents["array.npy"] = rewritten(np.zeros(2))
