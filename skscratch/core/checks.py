@@ -111,7 +111,9 @@ def check_loss(loss: Loss) -> None:
             f"predict returns {predicted.dtype} of shape {predicted.shape} for {raw.dtype} of "
             f"shape {raw.shape}",
         )
-        _demand(bool(np.isfinite(predicted).all()), loss, "predict returns values not finite")
+        _demand(
+            bool(np.isfinite(predicted).all()), loss, "predict returns values that are not finite"
+        )
     loss.check_targets(target)
     low, high = loss.interval
     for outside in (low - 1, high + 1):
@@ -186,7 +188,11 @@ def _check_cuts(optimizer: Optimizer) -> None:
         optimizer,
         "steps on two parts of a vector differ from steps on the whole, or read the scratch array",
     )
-    _demand(np.array_equal(whole, resumed), optimizer, "a copied state does not go on alike")
+    _demand(
+        np.array_equal(whole, resumed),
+        optimizer,
+        "training that continues from a copied state gives other parameters",
+    )
 
 
 # What all recipes have in common.

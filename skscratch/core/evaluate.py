@@ -68,13 +68,13 @@ class Evaluator:
         self.weight = as_columns(weight, rows.shape[0])
         self.gradient, self.block_rows = gradient, block_rows
         self._cuts: dict[int, list[slice]] = {}
-        cuts = self._cut(batch_size)
+        cuts = self._cuts[batch_size] = self._cut(batch_size)
         most = max(cut.stop - cut.start for cut in cuts)
-        several = not objective.network.whole_batch and most > block_rows
+        at_once = most if objective.network.whole_batch else min(most, block_rows)
         # One more than threads: the first one's gradient becomes the sum of all groups.
         n_workspaces = min(len(cuts), workers.n_threads + gradient)
         self._shards = [
-            _Shard(objective, rows, targets, block_rows if several else most, several, gradient)
+            _Shard(objective, rows, targets, at_once, most > at_once, gradient)
             for _ in range(n_workspaces)
         ]
         self._parts = [shard.grad for shard in self._shards] if gradient else []
@@ -83,18 +83,10 @@ class Evaluator:
 
     def _cut(self, n: int) -> list[slice]:
         """Return how a batch of n rows is cut."""
-        cuts = self._cuts.get(n)
-        if cuts is None:
-            network = self.objective.network
-            if not self.gradient:
-                size = self.block_rows
-                cuts = [slice(a, min(a + size, n)) for a in range(0, n, size)]
-            elif network.whole_batch:
-                cuts = [slice(0, n)]
-            else:
-                cuts = shards(n, network.n_params)
-            self._cuts[n] = cuts
-        return cuts
+        network, size = self.objective.network, self.block_rows
+        if not self.gradient:
+            return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+        return [slice(0, n)] if network.whole_batch else shards(n, network.n_params)
 
     def __call__(self, rows: Index, n: int) -> Evaluation:
         """Evaluate the objective on these n rows; if they have no weight, the total is 0.
@@ -107,7 +99,9 @@ class Evaluator:
             total = self.objective.total(n, weight)
             if total < SMALLEST_TOTAL:
                 return Evaluation(0.0, 0.0, [])
-        cuts = self._cuts.get(n) or self._cut(n)
+        cuts = self._cuts.get(n)
+        if cuts is None:
+            cuts = self._cuts[n] = self._cut(n)
         if len(cuts) == 1:
             value = self._shards[0](rows, cuts[0], weight, total, self._first_rng)
             parts = self._first_part
@@ -180,13 +174,11 @@ class _Shard:
         gradient: bool,
     ) -> None:
         network = objective.network
-        self.objective, self.X, self.target, self.rows = objective, X, target, rows
-        self.gradient, self._several = gradient, False
+        self.X, self.target, self.rows, self.several = X, target, rows, several
         self.term = objective.data_term if gradient else objective.value
         self.ws = Workspace(network, rows, train=gradient)
         if gradient:
             # The gradients of several blocks are added up in an array of their own.
-            self._several = several
             self.grad = np.zeros_like(network.params) if several else self.ws.grad
         self._taken: tuple[Index, int] | None = None
 
@@ -201,16 +193,12 @@ class _Shard:
         if rng is not self.ws.rng:
             self.ws.use_rng(rng)
         start, stop = place.start, place.stop
-        if stop - start <= self.rows:
-            value = self._block(rows, start, stop, weight, total)
-            if self._several:
-                self.grad[:] = self.ws.grad
-            return value
-        value = self._block(rows, start, start + self.rows, weight, total)
-        self.grad[:] = self.ws.grad
-        for begin in range(start + self.rows, stop, self.rows):
-            value += self._block(rows, begin, min(stop, begin + self.rows), weight, total)
-            self.grad += self.ws.grad
+        value = self._block(rows, start, min(stop, start + self.rows), weight, total)
+        if self.several:
+            self.grad[:] = self.ws.grad
+            for begin in range(start + self.rows, stop, self.rows):
+                value += self._block(rows, begin, min(stop, begin + self.rows), weight, total)
+                self.grad += self.ws.grad
         return value
 
     def _block(

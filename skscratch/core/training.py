@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from skscratch.core.evaluate import Evaluator, check_data
+from skscratch.core.evaluate import Evaluator
 from skscratch.core.functions import Array
 from skscratch.core.initializers import RandomSource
 from skscratch.core.interrupts import Interrupts
@@ -175,7 +175,7 @@ def train(
     """
     optimizer = SGD() if optimizer is None else optimizer
     schedule = Constant(0.1) if schedule is None else schedule
-    n = check_data(objective, X, target)[0].shape[0]
+    n = X.shape[0]
     batch_size = max(1, min(batch_size, n))
     params = objective.network.params
     if state is None:

@@ -94,13 +94,7 @@ class Step:
         for rate, array in self._lr:
             array[()] = lr * rate
         self.state.t += 1
-        if self.max_norm is None and not self._shared:
-            # As `_sum_and_update`, without its calls, which a tiny network would notice.
-            gradient, t = self.objective.gradient, self.state.t
-            for block in self._blocks:
-                g = gradient(evaluation, block.place, block.scratch)
-                block.optimizer.update(block.params, g, block.slots, block.scratch, block.lr, t)
-        elif self.max_norm is None:
+        if self.max_norm is None:
             self._run(self._sum_and_update, evaluation)
         else:
             # The norm needs all blocks before the first one takes its step.
