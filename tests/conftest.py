@@ -9,6 +9,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 from hypothesis import settings
 
+from skscratch.core import Activation, Initializer, Layer, Loss, Noise, Optimizer, Schedule
+
 # The same examples at every run, so that whoever sees a failure can see it again. New ones are
 # drawn by ``pytest --hypothesis-profile=search``.
 settings.register_profile("repeatable", derandomize=True)
@@ -33,3 +35,14 @@ def pytest_runtest_call(item):
         if importlib.util.find_spec("sklearn.callback") is None and "allback" in str(error):
             pytest.skip(str(error))
         raise
+
+
+@pytest.fixture
+def registries_as_before():
+    """Forget the classes that a test registers: others are parametrized over what there is."""
+    families = (Activation, Initializer, Layer, Loss, Noise, Optimizer, Schedule)
+    before = [(family, dict(family._members)) for family in families]
+    yield
+    for family, members in before:
+        family._members.clear()
+        family._members.update(members)

@@ -8,27 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from skscratch.core import Activation, Initializer, Layer, Loss, Optimizer, Schedule
-
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, *DOCS, ROOT / "benchmarks" / "RESULTS.md"]
-FAMILIES = (Activation, Initializer, Layer, Loss, Optimizer, Schedule)
 
 
 def python_blocks(page):
     text = page.read_text(encoding="utf-8")
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture
-def registries_as_before():
-    before = [(family, dict(family._members)) for family in FAMILIES]
-    yield
-    for family, members in before:
-        family._members.clear()
-        family._members.update(members)
 
 
 @pytest.fixture

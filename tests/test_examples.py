@@ -8,20 +8,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from skscratch.core import Activation, Layer
-
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("plot_*.py"))
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-
-
-@pytest.fixture
-def registries_as_before():
-    before = [(family, dict(family._members)) for family in (Activation, Layer)]
-    yield
-    for family, members in before:
-        family._members.clear()
-        family._members.update(members)
 
 
 @pytest.mark.usefixtures("registries_as_before")

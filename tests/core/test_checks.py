@@ -20,6 +20,7 @@ from skscratch.core import (
     check_optimizer,
 )
 from skscratch.core.initializers import FanInUniform
+from tests.mish import DeclaredMish, PureMish, UndeclaredMish
 
 SPECIAL = {
     "dense": (Dense(4, bias=FanInUniform()), {}),
@@ -50,48 +51,12 @@ def test_every_optimizer_passes(name):
     check_optimizer(Optimizer.named(name))
 
 
-# Mish is x tanh(log(1 + exp(x))): its derivative needs x.
-
-
-def mish(x):
-    return x * np.tanh(np.logaddexp(0, x))
-
-
-def mish_slope(x):
-    t = np.tanh(np.logaddexp(0, x))
-    return t + x * (1 - t**2) / (1 + np.exp(-x))
-
-
-class PureMish(Elementwise):
-    def f(self, x):
-        return mish(x)
-
-    def slope(self, x, y):
-        return mish_slope(x)
-
-
-class _Buffered(Activation):
-    def forward(self, p, f):
-        f.y[:] = mish(f.x)
-
-    def backward(self, p, g, f):
-        np.multiply(f.dy, mish_slope(f.x), out=f.dx)
-
-
-class UndeclaredMish(_Buffered):
-    pass
-
-
-class DeclaredMish(_Buffered, backward_reads="x"):
-    pass
-
-
 @pytest.mark.parametrize("kind", [PureMish, UndeclaredMish, DeclaredMish])
 def test_mish_passes_in_all_forms(kind):
     check_layer(kind())
 
 
-class ReadsX(_Buffered, backward_reads="y"):
+class ReadsX(UndeclaredMish, backward_reads="y"):
     pass
 
 

@@ -37,6 +37,7 @@ from skscratch.core import (
     check_loss,
     check_optimizer,
 )
+from tests.mish import DeclaredMish, PureMish, UndeclaredMish, mish
 
 X, LABELS = load_digits(return_X_y=True)
 X, LABELS = X[:200] / 16, LABELS[:200]
@@ -257,35 +258,6 @@ def test_constant_schedules_of_both_kinds():
 def test_families_are_layers():
     assert issubclass(Noise, Layer)
     assert issubclass(Activation, Layer)
-
-
-def mish(x):
-    return x * np.tanh(np.logaddexp(0, x))
-
-
-def mish_slope(x):
-    t = np.tanh(np.logaddexp(0, x))
-    return t + x * (1 - t**2) / (1 + np.exp(-x))
-
-
-class PureMish(Elementwise):
-    def f(self, x):
-        return mish(x)
-
-    def slope(self, x, y):
-        return mish_slope(x)
-
-
-class UndeclaredMish(Activation):
-    def forward(self, p, f):
-        f.y[:] = mish(f.x)
-
-    def backward(self, p, g, f):
-        np.multiply(f.dy, mish_slope(f.x), out=f.dx)
-
-
-class DeclaredMish(UndeclaredMish, backward_reads="x"):
-    pass
 
 
 @pytest.mark.parametrize("kind", [PureMish, UndeclaredMish, DeclaredMish])
