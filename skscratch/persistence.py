@@ -441,7 +441,7 @@ def _read(content: bytes) -> Any:
     """Build what a file describes, and check it."""
     trusted = _trusted()
     _check_roles(_text_of(content, SCHEMA), trusted)
-    # What does not fit together may warn before it fails; versions are told by `load`.
+    # Inconsistent data may cause warnings before an error. `load` itself warns about versions.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         value = import_skops().loads(content, trusted=list(trusted))

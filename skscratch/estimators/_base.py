@@ -63,8 +63,7 @@ from skscratch.estimators._sklearn import (
 # The first sentences are scikit-learn's.
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
-    "need to be preprocessed. Scale X (StandardScaler, MinMaxScaler), or choose a smaller "
-    "learning_rate_init."
+    "need to be preprocessed. Scale X (StandardScaler, MinMaxScaler)"
 )
 # What is recorded of each epoch.
 HISTORY = ("loss", "validation_loss", "validation_score", "learning_rate", "gradient_norm")
@@ -449,11 +448,13 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         self._after_training(run, data)
 
     def _train(self, *data: Any, **options: Any) -> TrainingRun:
-        """Train, and say what to do where training diverges."""
+        """Train; if training diverges, add advice to the error."""
         try:
             return train(*data, **options)
         except DivergenceError as error:
-            raise DivergenceError(f"{error} {NOT_FINITE}") from None
+            raise DivergenceError(
+                f"{error} {NOT_FINITE}, or choose a smaller learning_rate_init."
+            ) from None
 
     def _no_improvement(self) -> str:
         """Say in scikit-learn's words that training no longer gets anywhere."""

@@ -75,9 +75,9 @@ def has_partial_fit(estimator: Any) -> None:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator):
-    """What classifier and regressor share, their parameters among it.
+    """Base class of the MLP classifier and regressor, with the parameters that they share.
 
-    A dataclass writes the constructor, so that a parameter and its default stand in one place.
+    The dataclass generates the constructor, so each parameter and its default are declared once.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -253,10 +253,9 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
             self._optimise_lbfgs(objective, data, held_out, state)
         else:
             super()._optimise(objective, data, held_out, state, incremental=incremental)
-            reached_the_end = self.n_iter_ == self.max_iter and not self._stopped
+            reached_the_end = not incremental and self.stop_reason_ == "max_iter"
             # A schedule that ends there was meant to.
-            ends = isinstance(self._schedule(endless=False), ENDING)
-            if not incremental and reached_the_end and not ends:
+            if reached_the_end and not isinstance(self._schedule(endless=False), ENDING):
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                     "optimization hasn't converged yet.",
@@ -265,7 +264,6 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
                 )
 
     def _after_training(self, run: TrainingRun, data: FitData) -> None:
-        self._stopped = run.stopped
         if run.scores:
             self.validation_scores_ = [*(self.validation_scores_ or []), *run.scores]
             self.best_validation_score_, self.best_loss_ = run.state.best_score, None
@@ -304,7 +302,7 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
             network.params[:] = state.best_params
         stopped = iterations.stopped
         if not (np.isfinite(network.params).all() and (stopped or np.isfinite(result.fun))):
-            raise DivergenceError(NOT_FINITE)
+            raise DivergenceError(f"{NOT_FINITE}.")
         if self.verbose:
             print(f"L-BFGS: {result.message}")
         n_iter = result.nit if stopped else check_optimize_result("lbfgs", result, self.max_iter)
@@ -317,7 +315,7 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
         self.loss_, self.best_loss_ = result.fun, None if scores else result.fun
         self.validation_loss_curve_ = losses or None
         self.validation_scores_ = scores or None
-        self._history = {name: list(column) for name, column in iterations.history().items()}
+        self._history = iterations.history()
         self.stop_reason_ = iterations.stop_reason(result)
         self.best_validation_score_ = state.best_score if scores else None
         tasks.finish()
@@ -467,7 +465,7 @@ class _Iterations:
             nothing,
             nothing,
         )
-        return dict(zip(HISTORY, columns, strict=True))
+        return {name: list(column) for name, column in zip(HISTORY, columns, strict=True)}
 
     def stop_reason(self, result: OptimizeResult) -> str:
         """Return why the iterations ended."""

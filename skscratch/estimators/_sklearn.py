@@ -272,11 +272,14 @@ def check_rows(
         if name.startswith("X") or options.get("y_numeric"):
             check_numbers(name, data)
     dtypes = DTYPES[:2] if floats_only else DTYPES
-    # Messages that name nothing are about X, unless something is wrong with y that they may mean.
-    y = options.get("y")
-    array = None if y is None else np.asarray(y)
-    wrong_y = array is not None and (array.ndim > 2 or array.dtype.kind == "c")
-    about = f"{names[0]} or {names[1]}" if wrong_y else names[0]
+
+    def about() -> str:
+        """Return X, or both where something is wrong with y that a message may mean."""
+        y = options.get("y")
+        array = None if y is None else np.asarray(y)
+        wrong_y = array is not None and (array.ndim > 2 or array.dtype.kind == "c")
+        return f"{names[0]} or {names[1]}" if wrong_y else names[0]
+
     # Its sum over large values of both signs, which looks for NaN, warns of the one it makes.
     with np.errstate(invalid="ignore"), renamed(*names, about=about):
         checked = validate_data(
@@ -316,11 +319,15 @@ def network_dtype(X: Any) -> np.dtype[Any]:
 
 @contextmanager
 def renamed(
-    X: str = "X", y: str = "y", weight: str = "sample_weight", *, about: str
+    X: str = "X",
+    y: str = "y",
+    weight: str = "sample_weight",
+    *,
+    about: str | Callable[[], str],
 ) -> Iterator[None]:
     """Let scikit-learn's messages name the arguments that the user wrote.
 
-    Those that name none are preceded by what they are `about`.
+    Messages that name none begin with `about`; a function is only called for such a message.
     """
     try:
         yield
@@ -333,7 +340,7 @@ def renamed(
         for found, name in ((r"X", X), (r"y", y), (r"sample_weight|Sample weights", weight)):
             first = re.sub(rf"\b({found})\b", name, first)
         if not re.search(rf"\b({X}|{y}|{weight})\b", first):
-            first = f"{about}: {first}"
+            first = f"{about() if callable(about) else about}: {first}"
         raise ValueError("\n".join([first, *others])) from error
 
 

@@ -22,8 +22,11 @@ from skscratch.estimators._sklearn import renamed
 def check_labels(y: Any, name: str = "y") -> None:
     """Raise a ValueError unless `y` holds labels: one column of classes, or columns of 0 and 1."""
     with renamed(y=name, about=name):
+        kind = type_of_target(y)
+        if kind in ("binary", "multiclass", "multilabel-indicator"):
+            return
         check_classification_targets(y)
-    if type_of_target(y) == "multiclass-multioutput":
+    if kind == "multiclass-multioutput":
         raise ValueError(
             f"{name} has several columns of classes. Accepted are one column of classes, or "
             "columns of 0 and 1 for labels that may occur together. scikit-learn's "

@@ -141,7 +141,7 @@ default='squared_error'
     tied_weights : bool or 'auto', default='auto'
         Let each decoder layer use the transposed weights of its encoder layer. 'auto' does so where
         the decoder mirrors the encoder and training is not disturbed by `noise` or `beta`;
-        `tied_weights_` tells whether it does.
+        `tied_weights_` is True if the weights are tied.
     initializer : str or Initializer, default='fan_in_uniform'
         Initial weights: 'fan_in_uniform', 'he_normal', 'he_uniform', 'glorot_normal',
         'glorot_uniform', 'lecun_normal', 'lecun_uniform', 'zeros', or an instance.
