@@ -96,9 +96,19 @@ TESTS = {
         "estimators/test_networks",
     ],
     "core/workers": ["core/test_workers", "core/test_training"],
-    "linear/solver": ["estimators/test_linear_svm"],
-    "linear/losses": ["linear/test_solver", "estimators/test_linear_svm"],
-    "linear/products": ["linear/test_solver", "estimators/test_linear_svm"],
+    **{
+        f"linear/{name}": ["linear/test_solver", "estimators/test_linear_svm"]
+        for name in (
+            "arrays",
+            "losses",
+            "products",
+            "systems",
+            "problems",
+            "directions",
+            "line_search",
+            "solver",
+        )
+    },
     "estimators/_base": [
         "estimators/test_networks",
         "estimators/test_mlp",

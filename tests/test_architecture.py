@@ -38,7 +38,16 @@ CORE = [
     "training",
     "checks",
 ]
-LINEAR = ["losses", "products", "solver"]
+LINEAR = [
+    "arrays",
+    "losses",
+    "products",
+    "systems",
+    "problems",
+    "directions",
+    "line_search",
+    "solver",
+]
 ESTIMATORS = [
     "_kinds",
     "_sklearn",

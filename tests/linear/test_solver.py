@@ -27,7 +27,7 @@ from skscratch.linear import (
     LinearSolution,
     products,
 )
-from skscratch.linear.products import solve_definite
+from skscratch.linear.systems import solve_definite
 
 
 def solve(X, loss, cost, *, n_threads=1, **options):
@@ -585,7 +585,7 @@ def test_tangents_span_the_faces():
         U = rng.normal(size=point.shape)
         projected = np.zeros_like(U[0].T)
         np.add.at(projected, rows, Q * np.sum(Q * U[0].T[rows], axis=1)[:, None])
-        assert_allclose(projected, loss.along(U, face)[0].T, atol=1e-12)
+        assert_allclose(projected, loss.face_component(U, face)[0].T, atol=1e-12)
 
 
 def test_a_definite_system_beyond_rounding_is_still_solved():
