@@ -115,10 +115,19 @@ TESTS = {
         "estimators/test_interrupts",
         "estimators/test_with_scikit_learn",
     ],
-    "estimators/_sklearn": [
+    **{
+        f"estimators/{name}": [
+            "estimators/test_networks",
+            "estimators/test_linear_svm",
+            "estimators/test_with_scikit_learn",
+        ]
+        for name in ("_sklearn", "_available", "_data", "_random", "_threads")
+    },
+    "estimators/_state": [
         "estimators/test_networks",
         "estimators/test_linear_svm",
-        "estimators/test_with_scikit_learn",
+        "estimators/test_threads",
+        "estimators/test_interrupts",
     ],
     "estimators/_targets": ["estimators/test_mlp", "estimators/test_linear_svm"],
     "estimators/_parameters": ["estimators/test_parts"],

@@ -51,6 +51,11 @@ LINEAR = [
 ESTIMATORS = [
     "_kinds",
     "_sklearn",
+    "_state",
+    "_available",
+    "_data",
+    "_random",
+    "_threads",
     "_parameters",
     "_targets",
     "_base",

@@ -15,6 +15,7 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
+from sklearn.utils.validation import check_is_fitted
 
 from skscratch.core.activations import Activation, Sigmoid
 from skscratch.core.evaluate import Evaluator
@@ -29,6 +30,7 @@ from skscratch.core.optimizers import SGD, Optimizer
 from skscratch.core.schedules import Constant, Schedule
 from skscratch.core.training import DivergenceError, TrainingRun, TrainingState
 from skscratch.core.workers import Workers
+from skscratch.estimators._available import UnavailableError, accepts
 from skscratch.estimators._base import (
     ENDING,
     HISTORY,
@@ -38,22 +40,21 @@ from skscratch.estimators._base import (
     layer_sizes,
 )
 from skscratch.estimators._parameters import NamesOf
+from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import (
     FitTasks,
     Interval,
-    ModelReaderMixin,
-    RandomDraws,
     StrOptions,
-    UnavailableError,
-    accepts,
-    begin_training,
-    check_is_fitted,
     check_optimize_result,
-    fitted_property,
-    reads_model,
-    thread_count,
     wants_dataframe,
 )
+from skscratch.estimators._state import (
+    ModelReaderMixin,
+    begin_training,
+    fitted_property,
+    reads_model,
+)
+from skscratch.estimators._threads import thread_count
 
 # The schedules of solver='sgd'.
 SCIKIT_LEARNS_SCHEDULES = ("constant", "invscaling", "adaptive")

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from skscratch.core.functions import Array
 from skscratch.core.losses import BinaryLogLoss, LogLoss, Loss
-from skscratch.estimators._sklearn import renamed
+from skscratch.estimators._data import renamed
 
 
 def check_labels(y: Any, name: str = "y") -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from skscratch.core.activations import Activation, Identity, Sigmoid, Softmax
 from skscratch.core.functions import Array
@@ -31,29 +32,23 @@ from skscratch.core.optimizers import SGD, Optimizer
 from skscratch.core.rows import Rows
 from skscratch.core.schedules import Schedule
 from skscratch.core.training import Patience, TrainingRun
+from skscratch.estimators._available import UnavailableError, available_if
 from skscratch.estimators._base import (
     FitData,
     NetworkEstimator,
     layer_sizes,
 )
+from skscratch.estimators._data import as_rows, check_rows, check_weight, value_range
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._parameters import NamesOf
-from skscratch.estimators._sklearn import (
-    Interval,
+from skscratch.estimators._random import RandomDraws
+from skscratch.estimators._sklearn import Interval, StrOptions
+from skscratch.estimators._state import (
     ModelReaderMixin,
-    RandomDraws,
-    StrOptions,
-    UnavailableError,
     all_or_nothing,
-    as_rows,
-    available_if,
-    check_is_fitted,
-    check_rows,
-    check_weight,
     copy_of,
     fitted_property,
     reads_model,
-    value_range,
 )
 
 # How long training lasts where `max_iter` does not say.

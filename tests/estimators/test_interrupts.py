@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor
-from skscratch.estimators._sklearn import RandomDraws
+from skscratch.estimators._random import RandomDraws
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor
-from skscratch.estimators._sklearn import copy_of
+from skscratch.estimators._state import copy_of
 
 X, y = load_digits(return_X_y=True)
 X, y = X[:300] / 16, y[:300]
