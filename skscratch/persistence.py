@@ -43,7 +43,7 @@ from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import CALLBACKS, OUTPUT_CONFIG
 from skscratch.estimators._targets import ClassTargets, SignTargets
 from skscratch.estimators.autoencoder import AutoencoderTransformer
-from skscratch.estimators.linear_svm import LinearSVM, _AveragedSGD, _Stream
+from skscratch.estimators.linear_svm import LinearSVM, _ScaledSGD, _Stream
 from skscratch.estimators.mlp_classifier import MLPClassifier
 from skscratch.estimators.mlp_regressor import MLPRegressor
 from skscratch.images import RandomWarp
@@ -61,7 +61,7 @@ HELPERS = (
     ClassTargets,
     SignTargets,
     RandomWarp,
-    _AveragedSGD,
+    _ScaledSGD,
     _Stream,
 )
 SPARSE = [

@@ -68,7 +68,7 @@ from skscratch.core.losses import (
 )
 from skscratch.core.network import Network, Part, Workspace
 from skscratch.core.objective import Objective
-from skscratch.core.optimizers import SGD, Adam, AdamW, Optimizer, OptimizerState, RMSprop
+from skscratch.core.optimizers import SGD, Adam, AdamW, Averaged, Optimizer, OptimizerState, RMSprop
 from skscratch.core.schedules import Adaptive, Constant, Cosine, InverseScaling, OneCycle, Schedule
 from skscratch.core.training import (
     DivergenceError,
@@ -89,6 +89,7 @@ __all__ = [
     "AdamW",
     "Adaptive",
     "AppendConstant",
+    "Averaged",
     "BinaryLogLoss",
     "Constant",
     "Contraction",

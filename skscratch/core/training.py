@@ -288,8 +288,10 @@ class _Epoch:
     def run(self) -> bool:
         """Pass once over all rows; return False if Ctrl-C was pressed meanwhile."""
         clock, interrupts = self.state.clock, self.interrupts
+        optimizer, kept = self.step.optimizer, self.step.state
         total = 0.0
         self.n_rows = 0
+        optimizer.begin_epoch(self.params, kept)
         for rows, size in self.batches.drawn(self.state.rng):
             if interrupts is not None and interrupts.requested:
                 return False
@@ -303,6 +305,7 @@ class _Epoch:
             self.loss = total / self.n_rows
             if self._keeps_steps and not self.n_whole:
                 self._keep()
+        optimizer.end_epoch(self.params, kept)
         clock.epoch += 1
         clock.samples += self.batches.n
         return True

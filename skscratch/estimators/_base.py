@@ -31,7 +31,7 @@ from skscratch.core.layers import (
 from skscratch.core.losses import Loss
 from skscratch.core.network import PREDICT_ROWS, Network, Stack
 from skscratch.core.objective import Objective
-from skscratch.core.optimizers import AdamW, Optimizer
+from skscratch.core.optimizers import Optimizer
 from skscratch.core.rows import Rows, RowSubset
 from skscratch.core.schedules import Constant, Cosine, OneCycle, Schedule
 from skscratch.core.training import (
@@ -197,8 +197,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         )
 
     def _l2(self) -> float:
-        # AdamW decays the weights itself.
-        return 0.0 if isinstance(self._make_optimizer(), AdamW) else self.alpha
+        return 0.0 if self._make_optimizer().decays_weights else self.alpha
 
     def _noise_layers(self) -> list[Layer]:
         """Return what disturbs the input in training."""
