@@ -49,7 +49,7 @@ COMPARISONS = {
     ast.In: ast.NotIn,
     ast.NotIn: ast.In,
 }
-# Which tests are those of a module, besides the ones of its own name.
+# The tests of each module, besides the test file of the same name.
 TESTS = {
     "core/functions": ["core/test_activations", "core/test_losses"],
     "core/interrupts": ["core/test_interrupts"],
@@ -170,7 +170,7 @@ class Mutation:
 
 
 def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
-    """Return the nodes that can be changed, and how."""
+    """Yield the nodes that can be changed, each with the kind of change."""
     # Annotations are not executed.
     skipped = {id(part) for note in _annotations(tree) for part in ast.walk(note)}
     for node in ast.walk(tree):
@@ -202,7 +202,7 @@ def _is_call(node: ast.AST) -> bool:
 
 
 def change(tree: ast.Module, number: int) -> tuple[ast.AST, str]:
-    """Change the place of that number in the tree; return it as it was, and how."""
+    """Change the place of that number in the tree; return the old node and the kind of change."""
     node, what = list(places(tree))[number]
     before = copy.deepcopy(node)
     if what == "operator":
@@ -230,7 +230,7 @@ def _replace(tree: ast.Module, node: ast.AST, new: ast.AST) -> None:
 
 
 def draw(n: int, seed: int) -> list[Mutation]:
-    """Draw mutations, all places alike."""
+    """Draw mutations, all places with the same probability."""
     modules = sorted((ROOT / "skscratch").glob("core/*.py"))
     modules += sorted((ROOT / "skscratch").glob("linear/*.py"))
     modules += sorted((ROOT / "skscratch").glob("estimators/*.py"))
@@ -256,7 +256,7 @@ def tests_of(module: str) -> list[str]:
 
 
 def survives(mutation: Mutation, folder: Path, limit: float) -> bool:
-    """Run the tests of the module against the mutation; whether all of them pass."""
+    """Run the tests of the module against the mutation; return whether all of them pass."""
     path = folder / "skscratch" / f"{mutation.module}.py"
     source = path.read_text(encoding="utf-8")
     path.write_text(mutation.text, encoding="utf-8")
@@ -273,7 +273,7 @@ def survives(mutation: Mutation, folder: Path, limit: float) -> bool:
         )
         return run.returncode == 0
     except subprocess.TimeoutExpired:
-        # A loop that does not end is seen.
+        # An endless loop counts as caught.
         return False
     finally:
         path.write_text(source, encoding="utf-8")
