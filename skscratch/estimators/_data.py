@@ -57,7 +57,7 @@ def check_rows(
         wrong_y = array is not None and (array.ndim > 2 or array.dtype.kind == "c")
         return f"{names[0]} or {names[1]}" if wrong_y else names[0]
 
-    # To find NaN quickly, scikit-learn sums all values; infinities of both signs make the sum warn.
+    # scikit-learn looks for NaN in the sum of X, which large values of both signs make NaN as well.
     with np.errstate(invalid="ignore"), renamed(*names, about=about):
         checked = validate_data(
             estimator, X, accept_sparse="csr", dtype=dtypes, order="C", reset=reset, **options

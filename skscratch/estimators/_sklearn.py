@@ -1,4 +1,4 @@
-"""The private names of scikit-learn that the estimators need, and the traces of its version.
+"""The private names of scikit-learn that the estimators need, and all that depends on its version.
 
 If scikit-learn renames something private, only this file changes: parameter constraints, the fit
 context, the callback tasks and a few helpers.
