@@ -130,6 +130,8 @@ TESTS = {
         "estimators/test_interrupts",
     ],
     "estimators/_targets": ["estimators/test_mlp", "estimators/test_linear_svm"],
+    "core/lbfgs": ["core/test_lbfgs", "estimators/test_mlp"],
+    "estimators/_plan": ["estimators/test_networks", "estimators/test_mlp"],
     "estimators/_parameters": ["estimators/test_parts"],
     "estimators/_kinds": ["estimators/test_networks"],
     "estimators/_perceptron": [

@@ -36,6 +36,7 @@ CORE = [
     "evaluate",
     "update",
     "training",
+    "lbfgs",
     "checks",
 ]
 LINEAR = [
@@ -58,6 +59,7 @@ ESTIMATORS = [
     "_threads",
     "_parameters",
     "_targets",
+    "_plan",
     "_base",
     "_perceptron",
     "mlp_classifier",

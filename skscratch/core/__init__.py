@@ -52,6 +52,7 @@ from skscratch.core.layers import (
     TakeColumns,
     Variational,
 )
+from skscratch.core.lbfgs import LBFGS, minimise_lbfgs
 from skscratch.core.losses import (
     AbsoluteError,
     BinaryLogLoss,
@@ -81,6 +82,7 @@ from skscratch.core.training import (
 __all__ = [
     "ELU",
     "GELU",
+    "LBFGS",
     "SGD",
     "AbsoluteError",
     "Activation",
@@ -157,5 +159,6 @@ __all__ = [
     "check_loss",
     "check_optimizer",
     "gradient_check",
+    "minimise_lbfgs",
     "train",
 ]

@@ -104,6 +104,12 @@ def check_loss(loss: Loss) -> None:
         raw = rng.normal(size=(ROWS, width)).astype(dtype)
         target = _targets(loss, rng, (ROWS, width)).astype(dtype)
         _check_values(loss, raw, target)
+        start = loss.baseline(target, np.arange(ROWS) % 3 + 0.5)
+        _demand(
+            start.shape == (width,) and start.dtype == dtype and bool(np.isfinite(start).all()),
+            loss,
+            "baseline returns another shape or dtype than one raw output, or it is not finite",
+        )
         predicted = loss.predict(raw)
         _demand(
             predicted.shape == raw.shape and predicted.dtype == raw.dtype,

@@ -65,6 +65,7 @@ class Evaluator:
     ) -> None:
         rows, targets = check_data(objective, X, target)
         self.objective, self.workers, self.rngs = objective, workers, rngs
+        self.n_rows = rows.shape[0]
         self.weight = as_columns(weight, rows.shape[0])
         self.gradient, self.block_rows = gradient, block_rows
         self._cuts: dict[int, list[slice]] = {}

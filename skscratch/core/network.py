@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -96,7 +96,7 @@ class Network(Stack):
         dtype: Any = np.float64,
         *,
         rng: RandomSource | int | None = 0,
-        ties: dict[int, int] | None = None,
+        ties: Mapping[int, int] | None = None,
     ) -> None:
         if not layers:
             raise ValueError("A network needs at least one layer.")

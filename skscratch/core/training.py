@@ -65,18 +65,19 @@ class TrainingRun:
     """What happened: one loss an epoch, and one score an epoch if `validate` is given.
 
     `rates` are the learning rates of the last step of each epoch, `norms` the norms of its gradient
-    before it was shortened (None without `max_norm`).
+    before it was shortened (None without `max_norm`). L-BFGS has neither: they are None.
 
     `stopped` is ``"patience"``, ``"on_epoch"``, ``"interrupted"`` or ``"diverged"`` (with the best
-    parameters kept), or None when all epochs were run.
+    parameters kept), or None when all epochs were run. `message` is what L-BFGS says of its end.
     """
 
     state: TrainingState
     losses: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)
+    rates: list[float | None] = field(default_factory=list)
     norms: list[float | None] = field(default_factory=list)
     stopped: str | None = None
+    message: str = ""
 
     @property
     def n_epochs(self) -> int:

@@ -15,7 +15,6 @@ from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.multiclass import _check_partial_fit_first_call as is_first_partial_fit
-from sklearn.utils.optimize import _check_optimize_result as check_optimize_result
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "LinearClassifierMixin",
     "Options",
     "StrOptions",
-    "check_optimize_result",
     "check_sample_weight",
     "is_first_partial_fit",
     "validated_fit",
