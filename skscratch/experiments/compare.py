@@ -24,7 +24,7 @@ from skscratch.datasets import Images, subsample
 from skscratch.experiments import compared_pictures, contest, gradients, latent, page, report
 from skscratch.experiments.listings import LISTINGS, count_lines
 from skscratch.experiments.plan import PARTS, Plan, Training, plan_for
-from skscratch.experiments.progress import HAS_CALLBACKS, EpochReporter, Progress, Stage
+from skscratch.experiments.progress import Progress, Stage, report_epochs
 from skscratch.experiments.published import PUBLISHED
 from skscratch.experiments.reproduce import METRICS, Reproduction, check_seed, make_folder
 from skscratch.experiments.store import LEDGER, Store, fingerprint
@@ -315,8 +315,7 @@ class _Comparison:
         """Train by the best recipe that is known, here only."""
         images, recipe = self.data_of(run), self.recipe(run)
         encoder = AutoencoderTransformer(**recipe, random_state=self.seed, n_jobs=self.n_jobs)
-        if HAS_CALLBACKS:
-            encoder.set_callbacks(EpochReporter(step))
+        report_epochs(encoder, step)
         started = time.perf_counter()
         encoder.fit(images.X_train)
         seconds = time.perf_counter() - started
