@@ -404,16 +404,19 @@ class _Iterations:
     def minimise(self, evaluate: Evaluator, n: int) -> OptimizeResult:
         """Run SciPy's L-BFGS-B on all n rows; Ctrl-C ends it after the last whole iteration."""
         network, estimator, everything = self.network, self.estimator, slice(0, n)
+        # An attribute, so that it can be deleted: SciPy before 1.14 keeps the function below, but
+        # shall not keep the data, until the garbage collector comes.
+        self.evaluate = evaluate
 
         def value_and_grad(params: Array) -> tuple[float, Array]:
             if self.interrupts.requested:
                 raise KeyboardInterrupt
             network.params[:] = params
-            result = evaluate(everything, n)
+            result = self.evaluate(everything, n)
             self.value = result.value
             if np.isinf(self.last[1]):
                 self.last = 0, self.value, self.last[2]
-            return self.value, evaluate.objective.gradient(result).astype(np.float64)
+            return self.value, self.evaluate.objective.gradient(result).astype(np.float64)
 
         try:
             return minimize(
@@ -435,6 +438,8 @@ class _Iterations:
                 del column[n_iter:]
             message = "Training interrupted by user."
             return OptimizeResult(nit=n_iter, fun=value, x=params, message=message)
+        finally:
+            del self.evaluate
 
     def end(self, params: Array) -> None:
         """End an iteration."""
