@@ -290,8 +290,12 @@ class Averaged(Optimizer, name="averaged"):
         if state.checksum == zlib.crc32(params.data):
             _exchange(params, state.slots[-1])
         else:
-            # Other parameters were assigned: training goes on from these.
-            state.slots[-1][:] = params
+            # Other parameters were assigned: neither their mean nor the moments are known.
+            *kept, mean = state.slots
+            for slot in kept:
+                slot.fill(0)
+            mean[:] = params
+            state.t = 0
 
     def end_epoch(self, params: Array, state: OptimizerState) -> None:
         _exchange(params, state.slots[-1])

@@ -540,7 +540,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             stream.state.optimizer.optimizer
         ):
             state = copy.deepcopy(stream.state)
-            self._go_on(network, stream, state)
+            self._go_on(network, stream, state, optimizer)
         else:
             raise ValueError(
                 "partial_fit goes on from another kind of solution: fit_intercept, multi_class and "
@@ -578,7 +578,9 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         )
         return network, run
 
-    def _go_on(self, network: Network, stream: _Stream, state: TrainingState) -> None:
+    def _go_on(
+        self, network: Network, stream: _Stream, state: TrainingState, optimizer: Optimizer
+    ) -> None:
         """Give the network the parameters of the stream, unless others were assigned since."""
         assigned = network.params.copy()
         network.params[:] = stream.params
@@ -588,7 +590,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         unchanged = np.array_equal(coef, self.coef_) and np.array_equal(intercept, self.intercept_)
         if not unchanged:
             network.params[:] = assigned
-            state.optimizer.slots[0][:] = 0.0
+            state.optimizer = optimizer.start(network.params)
 
     def _network(self, X: Any, before: tuple[Array, Array] | None) -> Network:
         layers: list[Layer] = [Dense(self._n_scores, Zeros(), bias=None)]
