@@ -1,12 +1,12 @@
 """Training compared with Keras, PyTorch and scikit-learn, in turn and at equal quality.
 
-    python -m benchmarks --mnist-dir DIR --out DIR [--workload NAME …] [--repetitions N] [--rows N]
-    python -m benchmarks --join DIR DIR … --out DIR
+    python -m benchmarks speed --mnist-dir DIR --out DIR
+                               [--workload NAME …] [--repetitions N] [--rows N]
+    python -m benchmarks speed --join DIR DIR … --out DIR
 
 A workload that is finished is kept in the output folder and not run again with the same settings.
 In the end there are ``speed.md``, ``speed.json`` and ``speed.png``. The second form makes them from
-the ratios of several runs together. `LinearSVM` has a command of its own,
-``python -m benchmarks.linear_svm``.
+the ratios of several runs together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -23,7 +25,8 @@ import numpy as np
 
 from benchmarks import protocol
 from benchmarks.contestants import estimator
-from benchmarks.workloads import FLOORS, GROWTH, OURS, WORKLOADS, Workload
+from benchmarks.workloads import GROWTH, MATMUL_ONLY, OURS, WORKLOADS, Workload, write_data
+from skscratch.experiments.store import Store
 
 TOLERANCE = 0.02
 FALSE_IF = (
@@ -32,40 +35,18 @@ FALSE_IF = (
 )
 
 
-def write_data(folder: Path, mnist: str | None, names: list[str]) -> None:
-    """Write the rows and labels that the workloads need, once."""
-    from sklearn.datasets import load_digits
-
-    from skscratch.datasets import load_mnist
-
-    def write(name: str, X: Any, y: Any) -> None:
-        np.savez(folder / f"{name}.npz", X=np.asarray(X, np.float32), y=y)
-
-    for name in names:
-        if (folder / f"{name}.npz").exists():
-            continue
-        if name == "xor":
-            write(name, [[0, 0], [0, 1], [1, 0], [1, 1]], np.array([0, 1, 1, 0]))
-        elif name == "digits":
-            X, y = load_digits(return_X_y=True)
-            write(name, X / 16, y)
-        else:
-            images = load_mnist(mnist)
-            write(name, images.X_train, images.y_train)
-
-
-def write_beginning(folder: Path, name: str, task: dict[str, Any], seed: int) -> None:
-    """Write our initial weights and our batches, for the others to begin with where they can."""
+def write_initial_state(folder: Path, name: str, task: dict[str, Any], seed: int) -> None:
+    """Write our initial weights and batches, which the other contestants use if they can."""
     machine = estimator(task | {"rate": 1e-30}, ours=True)
     machine.set_params(max_iter=1, random_state=seed)
     with np.load(folder / f"{task['data']}.npz") as arrays:
         X, y = arrays["X"][: task["rows"]], arrays["y"][: task["rows"]]
-    some = slice(500)
+    first = slice(500)
     # All rows are one batch here, so that no order of rows is drawn yet.
-    machine.set_params(batch_size=len(X[some]))
+    machine.set_params(batch_size=len(X[first]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        machine.fit(X[some], y[some])
+        machine.fit(X[first], y[first])
     if task["batch"] < len(X):
         draws = machine._training_state.rng
         orders = [draws.permutation(len(X)).astype(np.int32) for _ in range(task["epochs"])]
@@ -75,23 +56,25 @@ def write_beginning(folder: Path, name: str, task: dict[str, Any], seed: int) ->
     np.savez(folder / f"{name}-weights-{seed}.npz", **weights, **biases)
 
 
-def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int) -> dict[str, Any]:
+def run_workload(
+    folder: Path, name: str, settings: dict[str, Any], repetitions: int
+) -> dict[str, Any]:
     """Let all contestants take turns at one workload, and compare them with us."""
     workload = WORKLOADS[name]
     task = workload.task(name=name, folder=str(folder.resolve()), **settings)
     if workload.widths:
         for seed in range(repetitions):
-            write_beginning(folder, name, task, seed)
+            write_initial_state(folder, name, task, seed)
     with ExitStack() as stack:
-        entered = [
-            stack.enter_context(protocol.Contestant.enter(task | {"contestant": who}))
+        started = [
+            stack.enter_context(protocol.Contestant.start(task | {"contestant": who}))
             for who in workload.contestants()
         ]
-        missing = {c.name: c.facts["missing"] for c in entered if "missing" in c.facts}
-        present = [c for c in entered if c.name not in missing]
+        missing = {c.name: c.facts["missing"] for c in started if "missing" in c.facts}
+        present = [c for c in started if c.name not in missing]
         epochs = {c.name: min(workload.epochs_of(c.name), task["epochs"]) for c in present}
         turns = protocol.take_turns(present, epochs, repetitions)
-        # Whoever trains for fewer epochs is compared with us after as many.
+        # Those that train for fewer epochs are compared with us after as many.
         losses = {
             n: [present[0].train_once(n, seed)["loss"] for seed in range(repetitions)]
             for n in set(epochs.values()) - {epochs[OURS]}
@@ -102,7 +85,11 @@ def contest(folder: Path, name: str, settings: dict[str, Any], repetitions: int)
         {c.name: c.facts for c in present},
         turns,
         epochs,
-        {c.name: mean(losses[epochs[c.name]]) for c in present if c.name not in (OURS, *FLOORS)},
+        {
+            c.name: mean(losses[epochs[c.name]])
+            for c in present
+            if c.name not in (OURS, *MATMUL_ONLY)
+        },
     )
 
 
@@ -113,7 +100,7 @@ def _summary(
     epochs: dict[str, int],
     our_losses: dict[str, float],
 ) -> dict[str, Any]:
-    """Condense what each contestant did in its turns, and compare the others with us."""
+    """Summarise the turns of each contestant, and compare the others with us."""
     return {
         "contestants": {
             who: facts[who]
@@ -154,7 +141,7 @@ def _compared(
 
 
 def join(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put runs of the same work together, as if all turns had been taken in one."""
+    """Join runs of the same work, as if all turns had been taken in one."""
     _refuse_unless_equal("the machine and the versions", [run["facts"] for run in runs])
     _refuse_unless_equal("the number of threads", [run["threads"] for run in runs])
     workloads = {}
@@ -162,22 +149,22 @@ def join(runs: list[dict[str, Any]]) -> dict[str, Any]:
         found = [run["workloads"][name] for run in runs if name in run["workloads"]]
         if not found:
             continue
-        _refuse_unless_equal(f"the task of {name}", [some["task"] for some in found])
+        _refuse_unless_equal(f"the task of {name}", [run["task"] for run in found])
         _refuse_unless_equal(
             f"the contestants of {name}",
-            [{who: c["version"] for who, c in some["contestants"].items()} for some in found],
+            [{who: c["version"] for who, c in run["contestants"].items()} for run in found],
         )
         first = found[0]
-        turns = {who: [t for some in found for t in some["turns"][who]] for who in first["turns"]}
+        turns = {who: [t for run in found for t in run["turns"][who]] for who in first["turns"]}
         facts = {
             who: c
-            | {"import_seconds": median(s["contestants"][who]["import_seconds"] for s in found)}
+            | {"import_seconds": median(run["contestants"][who]["import_seconds"] for run in found)}
             for who, c in first["contestants"].items()
         }
         our_losses = {
-            who: mean(some["against"][who]["our_loss"] for some in found)
+            who: mean(run["against"][who]["our_loss"] for run in found)
             for who in turns
-            if who not in (OURS, *FLOORS)
+            if who not in (OURS, *MATMUL_ONLY)
         }
         workloads[name] = {key: first[key] for key in ("task", "missing", "epochs")} | {
             "turns": turns,
@@ -190,7 +177,7 @@ def join(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "threads": runs[0]["threads"],
         "n_runs": sum(run["n_runs"] for run in runs),
         "workloads": workloads,
-        # The points of one run have taken turns with each other, those of several have not.
+        # Only the points of one run have taken turns with each other.
         "growth": grown[0] if grown else {},
     }
 
@@ -216,24 +203,24 @@ def growth(folder: Path, axis: str, settings: dict[str, Any], repetitions: int) 
         for k, point in enumerate(points):
             rows = point.get("rows", most)
             task = base | point | {"rows": rows if most is None else min(rows, most)}
-            with protocol.Contestant.enter(task) as contestant:
+            with protocol.Contestant.start(task) as contestant:
                 contestant.train_once(1)
                 seconds[k].append(contestant.train_once(1)["seconds"])
     return {
         "sizes": [np.prod(point[axis]).item() for point in points],
-        "seconds": [median(some) for some in seconds],
-        "least": [min(some) for some in seconds],
-        "most": [max(some) for some in seconds],
+        "seconds": [median(times) for times in seconds],
+        "least": [min(times) for times in seconds],
+        "most": [max(times) for times in seconds],
     }
 
 
-# ---- what is written -----------------------------------------------------------------------------
+# ---- the pages -----------------------------------------------------------------------------------
 
 
-def verdict(who: str, found: dict[str, Any]) -> str:
-    """Say in words what one comparison shows."""
+def format_ratio(who: str, found: dict[str, Any]) -> str:
+    """Return the result of one comparison in words."""
     ratio = f"{found['median']:.2f} ({found['least']:.2f} to {found['most']:.2f})"
-    if who in FLOORS:
+    if who in MATMUL_ONLY:
         return ratio
     if not found["equal_quality"]:
         return f"does not count: our loss {found['our_loss']:.4g}, theirs {found['loss']:.4g}"
@@ -248,10 +235,10 @@ def report(results: dict[str, Any]) -> str:
     ]
     for name, found in results["workloads"].items():
         for who, against in found["against"].items():
-            if who not in FLOORS:
+            if who not in MATMUL_ONLY:
                 lines.append(
                     f"| {name} | {who} {found['contestants'][who]['version']} "
-                    f"| {verdict(who, against)} | {against['goal'] or '–'} "
+                    f"| {format_ratio(who, against)} | {against['goal'] or '–'} "
                     f"| {against['our_loss']:.4g}, {against['loss']:.4g} |"
                 )
         lines += [f"| {name} | {who} | not installed | | |" for who in found["missing"]]
@@ -261,23 +248,24 @@ def report(results: dict[str, Any]) -> str:
         "|---|---|---|",
     ]
     for name, found in results["workloads"].items():
-        floors = [found["against"][who] for who in FLOORS if who in found["against"]]
-        if floors:
-            floor = max(floors, key=lambda against: against["median"])
-            lines.append(f"| {name} | {verdict(FLOORS[0], floor)} | {1 / floor['median']:.0%} |")
+        products = [found["against"][who] for who in MATMUL_ONLY if who in found["against"]]
+        if products:
+            fastest = max(products, key=lambda against: against["median"])
+            ratio, share = format_ratio(MATMUL_ONLY[0], fastest), 1 / fastest["median"]
+            lines.append(f"| {name} | {ratio} | {share:.0%} |")
     lines += ["", "| workload | contestant | import | peak memory |", "|---|---|---|---|"]
     for name, found in results["workloads"].items():
         lines += [
             f"| {name} | {who} | {c['import_seconds']:.1f} s | {c['peak_mib']:.0f} MiB |"
             for who, c in found["contestants"].items()
-            if who not in FLOORS
+            if who not in MATMUL_ONLY
         ]
     for axis, found in results["growth"].items():
         points = zip(found["sizes"], found["seconds"], strict=True)
         first = found["seconds"][0]
         times = ", ".join(f"{size:,}: {seconds / first:.2f}" for size, seconds in points)
         lines += ["", f"An epoch against {axis}, the first as 1: {times}."]
-    told = protocol.told(results["facts"])
+    facts = protocol.format_facts(results["facts"])
     turns = sorted({len(found["turns"][OURS]) for found in results["workloads"].values()})
     runs = "One run"
     if results["n_runs"] > 1:
@@ -285,7 +273,7 @@ def report(results: dict[str, Any]) -> str:
     lines += [
         "",
         f"{runs}, {' or '.join(map(str, turns))} turns for each contestant; the figure is the "
-        f"median of the ratios. {told}; {results['threads']} threads. {FALSE_IF}",
+        f"median of the ratios. {facts}; {results['threads']} threads. {FALSE_IF}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -304,7 +292,7 @@ def draw(results: dict[str, Any], file: Path) -> None:
         (f"{name}: {who}", against)
         for name, found in results["workloads"].items()
         for who, against in found["against"].items()
-        if who not in FLOORS
+        if who not in MATMUL_ONLY
     ]
     for k, (label, against) in enumerate(reversed(bars)):
         middle = against["median"]
@@ -324,11 +312,8 @@ def draw(results: dict[str, Any], file: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
+def main(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     parser.add_argument("--mnist-dir", help="folder with the files of MNIST")
     parser.add_argument(
         "--join", type=Path, nargs="+", metavar="DIR", help="finished runs to put together"
@@ -340,7 +325,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="fewer rows, for a trial")
     parser.add_argument("--epochs", type=int, help="at most so many epochs, for a trial")
     parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if not options.join:
         write(measure(options), options.out)
         return
@@ -372,8 +357,8 @@ def _read(folder: Path) -> Any:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run what was asked for, and tell each result as it comes."""
-    kept = protocol.Kept(options.out)
+    """Run what the options ask for, and print each result at once."""
+    store = Store.resume(options.out, protocol.MARK, note=print)
     chosen = [name for name in WORKLOADS if name in options.workload]
     data = {WORKLOADS[name].data for name in chosen}
     if "growth" in options.workload:
@@ -393,22 +378,20 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if options.epochs is not None:
             changes["epochs"] = min(options.epochs, WORKLOADS[name].epochs)
         task = WORKLOADS[name].task(**changes)
-        found = kept.get(
+        found = store.part(
             name,
-            [task, options.repetitions],
-            lambda name=name, changes=changes: contest(
-                options.out, name, changes, options.repetitions
-            ),
+            partial(run_workload, options.out, name, changes, options.repetitions),
+            settings=[task, options.repetitions],
         )
-        # As JSON has it, without tuples: so it is compared with that of another run.
+        # As JSON returns it, without tuples, to be compared with that of another run.
         results["workloads"][name] = found | {"task": json.loads(json.dumps(task))}
         for who, against in found["against"].items():
-            print(f"{name}, {who}: {verdict(who, against)}", flush=True)
+            print(f"{name}, {who}: {format_ratio(who, against)}", flush=True)
     for axis in GROWTH if "growth" in options.workload else ():
-        results["growth"][axis] = kept.get(
+        results["growth"][axis] = store.part(
             f"growth-{axis}",
-            [GROWTH[axis], settings, options.repetitions],
-            lambda axis=axis: growth(options.out, axis, settings, options.repetitions),
+            partial(growth, options.out, axis, settings, options.repetitions),
+            settings=[GROWTH[axis], settings, options.repetitions],
         )
     return results
 
@@ -419,10 +402,6 @@ def write(results: dict[str, Any], folder: Path) -> None:
     text = report(results)
     (folder / "speed.md").write_text(text, encoding="utf-8")
     draw(results, folder / "speed.png")
-    # Last, since it says that the run is finished.
+    # Last, because it marks the run as finished.
     (folder / "speed.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(text)
-
-
-if __name__ == "__main__":
-    main()
