@@ -352,7 +352,7 @@ def test_a_missing_keras_is_named_with_the_remedy(missing, monkeypatch):
         if name.partition(".")[0] == "keras":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ModuleNotFoundError, match=rf"{missing} is missing.*skscratch\[compare\]"):
+    with pytest.raises(ModuleNotFoundError, match=rf"{missing} is missing.*skscratch\[keras\]"):
         to_keras(Network([Dense(2)], 6))
 
 
