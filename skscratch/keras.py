@@ -492,8 +492,8 @@ def _fitted(
         y = np.zeros(2 if n_out == 1 else (2, n_out), dtype)
     X: Array = np.zeros((2 if y is None else len(y), n_in), dtype)
     data = estimator._check_data(X, y, None, reset=True, training=True)
-    network = estimator._network(data, RandomDraws(0))
-    loss = estimator._objective(network).loss
+    architecture = estimator._architecture(data)
+    network, loss = architecture.network(n_in, dtype, RandomDraws(0)), architecture.loss
     link = [Activation.named(loss.link)] if loss.link in Activation.members() else []
     needed, there = _shape([*network.layers, *link]), _shape(layers)
     if needed != there:

@@ -42,7 +42,7 @@ from skscratch.core.schedules import Clock
 from skscratch.estimators._sklearn import RandomDraws
 from skscratch.estimators._targets import ClassTargets, SignTargets
 from skscratch.estimators.autoencoder import AutoencoderTransformer
-from skscratch.estimators.linear_svm import LinearSVM, _AveragedSGD, _Stream
+from skscratch.estimators.linear_svm import LinearSVM, _ScaledSGD, _Stream
 from skscratch.estimators.mlp_classifier import MLPClassifier
 from skscratch.estimators.mlp_regressor import MLPRegressor
 from skscratch.images import RandomWarp
@@ -60,7 +60,7 @@ HELPERS = (
     ClassTargets,
     SignTargets,
     RandomWarp,
-    _AveragedSGD,
+    _ScaledSGD,
     _Stream,
 )
 SPARSE = [

@@ -111,6 +111,8 @@ TESTS = {
         "estimators/test_with_scikit_learn",
     ],
     "estimators/_targets": ["estimators/test_mlp", "estimators/test_linear_svm"],
+    "core/lbfgs": ["core/test_lbfgs", "estimators/test_mlp"],
+    "estimators/_plan": ["estimators/test_networks", "estimators/test_mlp"],
     "estimators/_parameters": ["estimators/test_parts"],
     "estimators/_kinds": ["estimators/test_networks"],
     "estimators/_perceptron": [

@@ -36,6 +36,7 @@ CORE = [
     "evaluate",
     "update",
     "training",
+    "lbfgs",
     "checks",
 ]
 LINEAR = ["losses", "products", "solver"]
@@ -44,6 +45,7 @@ ESTIMATORS = [
     "_sklearn",
     "_parameters",
     "_targets",
+    "_plan",
     "_base",
     "_perceptron",
     "mlp_classifier",

@@ -19,6 +19,7 @@ from skscratch.core import (
     ActivityPenalty,
     Adam,
     AdamW,
+    Averaged,
     BinaryLogLoss,
     Constant,
     Dense,
@@ -601,7 +602,8 @@ def check_gradient(objective, loss, target):
 def test_every_loss_and_optimizer_is_compared():
     assert set(LOSSES) == set(Loss.members())
     compared = {type(optimizer) for optimizer, _ in OPTIMIZERS.values()}
-    assert compared == set(Optimizer.members().values())
+    # Averaged takes another optimizer's steps; its mean is compared with one by hand elsewhere.
+    assert compared == set(Optimizer.members().values()) - {Averaged}
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -52,6 +52,7 @@ from skscratch.core.layers import (
     TakeColumns,
     Variational,
 )
+from skscratch.core.lbfgs import LBFGS, minimise_lbfgs
 from skscratch.core.losses import (
     AbsoluteError,
     BinaryLogLoss,
@@ -68,7 +69,7 @@ from skscratch.core.losses import (
 )
 from skscratch.core.network import Network, Part, Workspace
 from skscratch.core.objective import Objective
-from skscratch.core.optimizers import SGD, Adam, AdamW, Optimizer, OptimizerState, RMSprop
+from skscratch.core.optimizers import SGD, Adam, AdamW, Averaged, Optimizer, OptimizerState, RMSprop
 from skscratch.core.schedules import Adaptive, Constant, Cosine, InverseScaling, OneCycle, Schedule
 from skscratch.core.training import (
     DivergenceError,
@@ -81,6 +82,7 @@ from skscratch.core.training import (
 __all__ = [
     "ELU",
     "GELU",
+    "LBFGS",
     "SGD",
     "AbsoluteError",
     "Activation",
@@ -89,6 +91,7 @@ __all__ = [
     "AdamW",
     "Adaptive",
     "AppendConstant",
+    "Averaged",
     "BinaryLogLoss",
     "Constant",
     "Contraction",
@@ -156,5 +159,6 @@ __all__ = [
     "check_loss",
     "check_optimizer",
     "gradient_check",
+    "minimise_lbfgs",
     "train",
 ]

@@ -26,7 +26,7 @@ from skscratch.core.losses import Loss, LossBuffers, SquaredError
 from skscratch.core.named import Named
 from skscratch.core.network import Network
 from skscratch.core.objective import Objective
-from skscratch.core.optimizers import Optimizer
+from skscratch.core.optimizers import Optimizer, OptimizerState
 
 TOLERANCE = 1e-6
 ROWS = 8
@@ -104,6 +104,12 @@ def check_loss(loss: Loss) -> None:
         raw = rng.normal(size=(ROWS, width)).astype(dtype)
         target = _targets(loss, rng, (ROWS, width)).astype(dtype)
         _check_values(loss, raw, target)
+        start = loss.baseline(target, np.arange(ROWS) % 3 + 0.5)
+        _demand(
+            start.shape == (width,) and start.dtype == dtype and bool(np.isfinite(start).all()),
+            loss,
+            "baseline returns another shape or dtype than one raw output, or it is not finite",
+        )
         predicted = loss.predict(raw)
         _demand(
             predicted.shape == raw.shape and predicted.dtype == raw.dtype,
@@ -161,11 +167,24 @@ def check_optimizer(optimizer: Optimizer) -> None:
         _demand(
             value < 0.5 * 5.25, optimizer, f"500 steps on Σ w² leave {value:.3g} of 5.25 (lr 0.01)"
         )
+        _check_epoch(optimizer, w, state)
         still = optimizer.start(w)
         before = w.copy()
         optimizer.step(w, np.zeros_like(w), 0.0, still)
         _demand(np.array_equal(w, before), optimizer, "a step of length 0 changes the parameters")
     _check_cuts(optimizer)
+
+
+def _check_epoch(optimizer: Optimizer, w: Array, state: OptimizerState) -> None:
+    """Check that the beginning of an epoch undoes the end of the one before."""
+    before = [array.copy() for array in (w, *state.slots)]
+    optimizer.end_epoch(w, state)
+    optimizer.begin_epoch(w, state)
+    _demand(
+        _same([w, *state.slots], before),
+        optimizer,
+        "begin_epoch does not undo what end_epoch has changed",
+    )
 
 
 def _check_cuts(optimizer: Optimizer) -> None:

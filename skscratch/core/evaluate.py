@@ -65,6 +65,7 @@ class Evaluator:
     ) -> None:
         rows, targets = check_data(objective, X, target)
         self.objective, self.workers, self.rngs = objective, workers, rngs
+        self.n_rows = rows.shape[0]
         self.weight = as_columns(weight, rows.shape[0])
         self.gradient, self.block_rows = gradient, block_rows
         self._cuts: dict[int, list[slice]] = {}
@@ -73,10 +74,13 @@ class Evaluator:
         at_once = most if objective.network.whole_batch else min(most, block_rows)
         # One more than threads: the first one's gradient becomes the sum of all groups.
         n_workspaces = min(len(cuts), workers.n_threads + gradient)
-        self._shards = [
-            _Shard(objective, rows, targets, at_once, most > at_once, gradient)
-            for _ in range(n_workspaces)
-        ]
+        self._shards: list[_Shard] = []
+        for k in range(n_workspaces):
+            # The last one is never at work together with the first one.
+            first = self._shards[0] if k == workers.n_threads else None
+            self._shards.append(
+                _Shard(objective, rows, targets, at_once, most > at_once, gradient, first)
+            )
         self._parts = [shard.grad for shard in self._shards] if gradient else []
         self._first_part = self._parts[:1]
         self._first_rng = rngs[0] if rngs else None
@@ -161,6 +165,19 @@ class Evaluator:
         return []
 
 
+class _Taken:
+    """The rows that were taken last, and which ones they are: a full batch takes them only once."""
+
+    __slots__ = ("rows", "start", "t", "x")
+
+    rows: Index | None
+    x: Array
+    t: Array
+
+    def __init__(self) -> None:
+        self.rows, self.start = None, -1
+
+
 class _Shard:
     """Evaluates one shard of a batch at a time, in a workspace of its own."""
 
@@ -172,15 +189,16 @@ class _Shard:
         rows: int,
         several: bool,
         gradient: bool,
+        share: _Shard | None,
     ) -> None:
         network = objective.network
         self.X, self.target, self.rows, self.several = X, target, rows, several
         self.term = objective.data_term if gradient else objective.value
-        self.ws = Workspace(network, rows, train=gradient)
+        self.ws = Workspace(network, rows, train=gradient, share=share and share.ws)
         if gradient:
             # The gradients of several blocks are added up in an array of their own.
             self.grad = np.zeros_like(network.params) if several else self.ws.grad
-        self._taken: tuple[Index, int] | None = None
+        self._taken = _Taken() if share is None else share._taken
 
     def __call__(
         self,
@@ -204,12 +222,13 @@ class _Shard:
     def _block(
         self, rows: Index, start: int, stop: int, weight: Array | None, total: float
     ) -> float:
-        if self._taken is None or self._taken[0] is not rows or self._taken[1] != start:
-            self._taken = rows, start
-            self.x, self.t = self._take(within(rows, start, stop), stop - start)
+        taken = self._taken
+        if taken.rows is not rows or taken.start != start:
+            taken.rows, taken.start = rows, start
+            taken.x, taken.t = self._take(within(rows, start, stop), stop - start)
         if weight is not None:
             weight = weight[start:stop]
-        return self.term(self.x, self.t, self.ws, weight, total)
+        return self.term(taken.x, taken.t, self.ws, weight, total)
 
     def _take(self, rows: Index, n: int) -> tuple[Array, Array]:
         """Take n rows and their targets; the rows of an autoencoder, its own targets, only once."""

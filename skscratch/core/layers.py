@@ -25,7 +25,10 @@ from skscratch.core.functions import Array
 from skscratch.core.initializers import GlorotUniform, Initializer, Ones, Zeros
 from skscratch.core.named import Named
 
-NEEDS_RNG = "This layer draws random numbers: create the workspace with rng=..."
+NEEDS_RNG = (
+    "This layer draws random numbers, which this call does not provide: create the workspace with "
+    "rng=..., or train by mini-batches."
+)
 # Means of activities are kept this far from 0 and 1, where the divergence is infinite.
 MEAN_FLOOR = 1e-6
 
@@ -79,6 +82,13 @@ class Frame:
     train: bool
     rng: np.random.Generator | None
     scale: Array | float = 1.0
+
+    @property
+    def generator(self) -> np.random.Generator:
+        """The source of random numbers; a ValueError if the workspace has none."""
+        if self.rng is None:
+            raise ValueError(NEEDS_RNG)
+        return self.rng
 
 
 class Layer(Named, family="layer"):
@@ -411,9 +421,8 @@ class PerturbedCopies(Layer, name="perturbed_copies", backward_reads="", only_in
         n = len(f.x)
         np.copyto(f.y[:n], f.x)
         if f.train:
-            assert f.rng is not None, NEEDS_RNG
             copies = f.y[n:]
-            f.rng.standard_normal(out=copies, dtype=copies.dtype)
+            f.generator.standard_normal(out=copies, dtype=copies.dtype)
             copies *= self.step
             copies += f.x
 
@@ -488,9 +497,8 @@ class Variational(Layer, name="variational", backward_reads="x", scratch=1, cach
         if not f.train:
             np.copyto(f.y, mean)
             return
-        assert f.rng is not None, NEEDS_RNG
         (noise,), (deviation,) = f.cached, f.scratch
-        f.rng.standard_normal(out=noise, dtype=noise.dtype)
+        f.generator.standard_normal(out=noise, dtype=noise.dtype)
         np.multiply(log_variance, 0.5, out=deviation)
         np.exp(deviation, out=deviation)
         noise *= deviation
@@ -555,8 +563,7 @@ class Noise(Layer, family="noise", backward_reads="", in_place=True, only_in_tra
 
 
 def _random(f: Frame, out: Array) -> Array:
-    assert f.rng is not None, NEEDS_RNG
-    f.rng.random(out=out, dtype=out.dtype)
+    f.generator.random(out=out, dtype=out.dtype)
     return out
 
 
@@ -607,8 +614,7 @@ class GaussianNoise(Noise, name="gaussian", scratch=1):
 
     def add_noise(self, f: Frame) -> None:
         (noise,) = f.scratch
-        assert f.rng is not None, NEEDS_RNG
-        f.rng.standard_normal(out=noise, dtype=noise.dtype)
+        f.generator.standard_normal(out=noise, dtype=noise.dtype)
         noise *= self.level
         np.add(f.x, noise, out=f.y)
 
@@ -658,8 +664,7 @@ class Corruption(Noise, name="corruption", backward_reads="", in_place=True):
     def add_noise(self, f: Frame) -> None:
         if self.function is None:
             raise ValueError("The function of a corruption layer is not saved with a network.")
-        assert f.rng is not None, NEEDS_RNG
-        corrupted = np.asarray(self.function(f.x, f.rng))
+        corrupted = np.asarray(self.function(f.x, f.generator))
         if corrupted.shape != f.x.shape:
             raise ValueError(
                 f"The noise function must return an array of the shape it is given, {f.x.shape}; "

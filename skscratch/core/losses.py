@@ -28,6 +28,10 @@ INTERVALS = {
     "sign": (-1.0, 1.0),
     "count": (0.0, math.inf),
 }
+# A baseline takes no class for less or more certain than this.
+SMALLEST_SHARE = 1e-6
+# Halvings of an interval until rounding ends them.
+BISECTIONS = 64
 # So many units of rounding beyond an end still count as the end.
 ROUNDINGS = 8
 
@@ -146,6 +150,29 @@ class Loss(Named, family="loss"):
         """Apply the inverse link: from raw outputs to what the targets look like."""
         return raw
 
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        """Return raw outputs to start from, shape (n_out,): the best ones that ignore the rows.
+
+        `weight` has shape (n,). A loss that does not say otherwise starts from 0.
+        """
+        return np.zeros(target.shape[1], target.dtype)
+
+
+def _mean(target: Array, weight: Array | None) -> Array:
+    mean = np.average(target, axis=0, weights=weight)
+    return np.asarray(mean, target.dtype)
+
+
+def _quantile(target: Array, weight: Array | None, q: float) -> Array:
+    """Return the smallest target of each column that a share `q` of the weight does not exceed."""
+    order = np.argsort(target, axis=0, kind="stable")
+    weight = np.ones(len(target)) if weight is None else weight
+    shares = np.add.accumulate(weight[order], axis=0)
+    reached = shares >= q * shares[-1] * (1 - ROUNDINGS * np.finfo(np.float64).eps)
+    place = np.take_along_axis(order, reached.argmax(axis=0)[np.newaxis], axis=0)
+    quantile: Array = np.take_along_axis(target, place, axis=0)[0]
+    return quantile
+
 
 class SquaredError(Loss, name="squared_error"):
     """(p - t)²."""
@@ -156,6 +183,9 @@ class SquaredError(Loss, name="squared_error"):
         np.subtract(raw, target, out=b.grad)
         np.multiply(b.grad, b.grad, out=b.value)
 
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        return _mean(target, weight)
+
 
 class AbsoluteError(Loss, name="absolute_error"):
     """|p - t|, with derivative 0 where they are equal."""
@@ -164,6 +194,9 @@ class AbsoluteError(Loss, name="absolute_error"):
         np.subtract(raw, target, out=b.grad)
         np.abs(b.grad, out=b.value)
         np.sign(b.grad, out=b.grad)
+
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        return _quantile(target, weight, 0.5)
 
 
 class Huber(Loss, name="huber"):
@@ -185,6 +218,16 @@ class Huber(Loss, name="huber"):
         np.multiply(b.grad, 0.5, out=b.scratch)
         b.value -= b.scratch
         b.value *= b.grad
+
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        # The derivative, the mean of the clipped differences, rises with the output.
+        low: Array = target.min(axis=0)
+        high: Array = target.max(axis=0)
+        for _ in range(BISECTIONS):
+            middle = low + (high - low) / 2
+            rising = _mean(np.clip(middle - target, -self.delta, self.delta), weight) > 0
+            low, high = np.where(rising, low, middle), np.where(rising, middle, high)
+        return low
 
 
 class Pinball(Loss, name="pinball"):
@@ -233,6 +276,14 @@ class Pinball(Loss, name="pinball"):
             b.scratch[:, 0] = 1
             b.grad *= b.scratch
 
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        if len(self.quantiles) == 1:
+            return _quantile(target, weight, self.quantiles[0])
+        p = np.array([_quantile(target[:, :1], weight, q)[0] for q in self.quantiles])
+        # The inverse of predict: log(exp(step) - 1), for steps above 0.
+        steps = np.maximum(np.diff(p), SMALLEST_SHARE)
+        return np.array([p[0], *(steps + np.log(-np.expm1(-steps)))], target.dtype)
+
 
 class BinaryLogLoss(Loss, name="binary_log_loss"):
     """log(1 + exp(r)) - t r: cross-entropy of t in [0, 1] and p = 1 / (1 + exp(-r))."""
@@ -255,6 +306,11 @@ class BinaryLogLoss(Loss, name="binary_log_loss"):
         # Rounding must not turn a probability into certainty.
         limits = np.finfo(raw.dtype)
         return np.clip(p, limits.tiny, 1 - limits.epsneg, out=p)
+
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        p = np.clip(_mean(target, weight), SMALLEST_SHARE, 1 - SMALLEST_SHARE)
+        logit: Array = np.log(p / (1 - p))
+        return logit
 
 
 class LogLoss(Loss, name="log_loss"):
@@ -279,6 +335,11 @@ class LogLoss(Loss, name="log_loss"):
         softmax(raw, out=p, column=np.empty((len(raw), 1), raw.dtype))
         return p
 
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        log_p = np.log(np.maximum(_mean(target, weight), SMALLEST_SHARE))
+        centred: Array = log_p - log_p.mean()
+        return centred
+
 
 class Hinge(Loss, name="hinge"):
     """max(0, 1 - t r) for t = ±1: a linear support vector machine, one against the rest."""
@@ -293,6 +354,9 @@ class Hinge(Loss, name="hinge"):
         b.grad *= target
         np.negative(b.grad, out=b.grad)
 
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        return np.sign(_mean(target, weight))
+
 
 class SquaredHinge(Loss, name="squared_hinge"):
     """max(0, 1 - t r)² for t = ±1."""
@@ -306,6 +370,9 @@ class SquaredHinge(Loss, name="squared_hinge"):
         positive(b.value, out=b.value, scratch=b.scratch)
         np.multiply(b.value, target, out=b.grad)
         np.multiply(b.value, b.value, out=b.value)
+
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        return _mean(target, weight)
 
 
 class MulticlassHinge(Loss, name="multiclass_hinge"):
@@ -324,6 +391,10 @@ class MulticlassHinge(Loss, name="multiclass_hinge"):
         np.equal(b.scratch, b.column, out=b.grad)
         b.grad /= b.row_sums(b.grad)
         b.grad -= target
+
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        # A class with more than half of the weight is predicted, at the margin.
+        return np.asarray(_mean(target, weight) > 0.5, target.dtype)
 
 
 class Poisson(Loss, name="poisson"):
@@ -346,3 +417,6 @@ class Poisson(Loss, name="poisson"):
 
     def predict(self, raw: Array) -> Array:
         return np.exp(raw)
+
+    def baseline(self, target: Array, weight: Array | None = None) -> Array:
+        return np.log(np.maximum(_mean(target, weight), SMALLEST_SHARE))

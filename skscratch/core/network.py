@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -96,7 +96,7 @@ class Network(Stack):
         dtype: Any = np.float64,
         *,
         rng: RandomSource | int | None = 0,
-        ties: dict[int, int] | None = None,
+        ties: Mapping[int, int] | None = None,
     ) -> None:
         if not layers:
             raise ValueError("A network needs at least one layer.")
@@ -315,6 +315,9 @@ class Workspace:
 
     With ``train=True`` it also holds the gradients: of the outputs layer by layer, and of the
     parameters as one flat vector `grad` in the network's layout.
+
+    Two workspaces of the same kind that are never used at the same time may share all but `grad`:
+    the second one is made with ``share=`` the first one.
     """
 
     def __init__(
@@ -324,6 +327,7 @@ class Workspace:
         *,
         train: bool = False,
         rng: np.random.Generator | None = None,
+        share: Workspace | None = None,
     ) -> None:
         self.stack, self.rows, self.train, self.rng = stack, rows, train, rng
         #: Layers that add to the loss themselves.
@@ -331,7 +335,7 @@ class Workspace:
         #: What an objective keeps here for each number of rows.
         self.kept: dict[int, Any] = {}
         self._steps: dict[int, Steps] = {}
-        self._pool: dict[Any, Array] = {}
+        self._pool: dict[Any, Array] = {} if share is None else share._pool
         self.rows_in_use = 0
         self.trained_layers: range = range(0)
         if train:

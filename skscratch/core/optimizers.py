@@ -7,6 +7,7 @@ element-wise, so a stretch may be cut into blocks anywhere without changing a bi
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -22,7 +23,10 @@ from skscratch.core.named import Named
 TINY = 1e-28
 FLUSH_EVERY = 128
 
-# A number, or an array without dimensions, which is sooner multiplied with.
+# Numbers that are exchanged at a time.
+EXCHANGED = 1 << 12
+
+# A number, or a 0-d array, which NumPy multiplies faster than a Python float.
 Rate = Array | float
 
 
@@ -34,6 +38,15 @@ class OptimizerState:
     t: int
     slots: tuple[Array, ...]
     scratch: Array | None = field(default=None, repr=False)
+    #: Checksum of the parameters to predict with, where they are not those of the last step.
+    checksum: int | None = None
+
+    def converted(self, before: Array, params: Array) -> OptimizerState:
+        """Return the state to go on with where `before` became `params`, of another dtype."""
+        slots = tuple(slot.astype(params.dtype) for slot in self.slots)
+        same = self.checksum == zlib.crc32(before.data)
+        checksum = zlib.crc32(params.data) if same else self.checksum
+        return OptimizerState(self.optimizer, self.t, slots, checksum=checksum)
 
 
 class Optimizer(Named, family="optimizer"):
@@ -44,6 +57,11 @@ class Optimizer(Named, family="optimizer"):
     def slots_used(self) -> int:
         """Return how many vectors the optimizer keeps with these hyperparameters."""
         return self.n_slots
+
+    @property
+    def decays_weights(self) -> bool:
+        """Whether the optimizer makes weights smaller itself, in place of an L2 penalty."""
+        return False
 
     def for_role(self, penalised: bool) -> Optimizer:
         """Return the optimizer for parameters that an L2 penalty includes, or that it does not.
@@ -57,9 +75,18 @@ class Optimizer(Named, family="optimizer"):
         slots = tuple(np.zeros_like(params) for _ in range(self.slots_used()))
         return OptimizerState(self, 0, slots)
 
+    def begin_epoch(self, params: Array, state: OptimizerState) -> None:
+        """Put the parameters that steps are taken from in the place of those to predict with.
+
+        For most optimizers they are the same.
+        """
+
+    def end_epoch(self, params: Array, state: OptimizerState) -> None:
+        """Put the parameters to predict with in the place of those that steps are taken from."""
+
     def check_state(self, state: OptimizerState, params: Array) -> None:
         """Raise a ValueError if `state` does not belong to this optimizer and these parameters."""
-        if type(state.optimizer) is not type(self) or len(state.slots) != self.slots_used():
+        if not self.keeps_the_same(state.optimizer):
             raise ValueError(
                 f"The state to go on from was made by {state.optimizer!r}, which keeps other "
                 f"vectors than {self!r}. Choose the same optimizer, or state=None."
@@ -69,6 +96,10 @@ class Optimizer(Named, family="optimizer"):
                 f"The state to go on from belongs to other parameters: here there are "
                 f"{len(params)} of type {params.dtype}."
             )
+
+    def keeps_the_same(self, other: Optimizer) -> bool:
+        """Whether the vectors that another optimizer keeps are of use to this one."""
+        return type(other) is type(self) and other.slots_used() == self.slots_used()
 
     def step(self, params: Array, grads: Array, lr: Rate, state: OptimizerState) -> None:
         """Change all of `params` in place; `grads` is used up."""
@@ -203,6 +234,10 @@ class AdamW(Adam, name="adamw"):
         super().check_init()
         self.check_range("weight_decay", 0)
 
+    @property
+    def decays_weights(self) -> bool:
+        return True
+
     def for_role(self, penalised: bool) -> Optimizer:
         return self if penalised else Adam(self.beta_1, self.beta_2, self.epsilon)
 
@@ -211,3 +246,71 @@ class AdamW(Adam, name="adamw"):
     ) -> None:
         w *= 1 - lr * self.weight_decay
         super().update(w, g, slots, scratch, lr, t)
+
+
+class Averaged(Optimizer, name="averaged"):
+    """Another optimizer, and the mean of the parameters over its steps to predict with.
+
+    m ← m + (w - m) (1 + p) / (t + p), in which p = `power`: with 0 the plain mean (Polyak &
+    Juditsky, 1992), with more a mean in which late steps count more, so that it forgets where
+    training began (Shamir & Zhang, 2013).
+    """
+
+    optimizer: Optimizer = Adam()
+    power: float = 0.0
+
+    def check_init(self) -> None:
+        self.check_range("power", 0)
+        if not isinstance(self.optimizer, Optimizer):
+            raise ValueError(
+                f"optimizer of 'averaged' must be an Optimizer, got {self.optimizer!r}."
+            )
+
+    @property
+    def decays_weights(self) -> bool:
+        return self.optimizer.decays_weights
+
+    def slots_used(self) -> int:
+        return self.optimizer.slots_used() + 1
+
+    def for_role(self, penalised: bool) -> Optimizer:
+        return Averaged(self.optimizer.for_role(penalised), self.power)
+
+    def start(self, params: Array) -> OptimizerState:
+        state = super().start(params)
+        state.slots[-1][:] = params
+        return state
+
+    def keeps_the_same(self, other: Optimizer) -> bool:
+        return isinstance(other, Averaged) and self.optimizer.keeps_the_same(other.optimizer)
+
+    def begin_epoch(self, params: Array, state: OptimizerState) -> None:
+        if state.checksum is None:
+            return
+        if state.checksum == zlib.crc32(params.data):
+            _exchange(params, state.slots[-1])
+        else:
+            # Other parameters were assigned: training goes on from these.
+            state.slots[-1][:] = params
+
+    def end_epoch(self, params: Array, state: OptimizerState) -> None:
+        _exchange(params, state.slots[-1])
+        state.checksum = zlib.crc32(params.data)
+
+    def update(
+        self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
+    ) -> None:
+        *kept, mean = slots
+        self.optimizer.update(w, g, kept, scratch, lr, t)
+        np.subtract(w, mean, out=scratch)
+        scratch *= (1 + self.power) / (t + self.power)
+        mean += scratch
+
+
+def _exchange(a: Array, b: Array) -> None:
+    """Exchange the values of two vectors, block by block, without a second copy of a whole one."""
+    for start in range(0, len(a), EXCHANGED):
+        place = slice(start, start + EXCHANGED)
+        before = a[place].copy()
+        a[place] = b[place]
+        b[place] = before

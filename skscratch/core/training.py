@@ -65,18 +65,19 @@ class TrainingRun:
     """What happened: one loss an epoch, and one score an epoch if `validate` is given.
 
     `rates` are the learning rates of the last step of each epoch, `norms` the norms of its gradient
-    before it was shortened (None without `max_norm`).
+    before it was shortened (None without `max_norm`). L-BFGS has neither: they are None.
 
     `stopped` is ``"patience"``, ``"on_epoch"``, ``"interrupted"`` or ``"diverged"`` (with the best
-    parameters kept), or None when all epochs were run.
+    parameters kept), or None when all epochs were run. `message` is what L-BFGS says of its end.
     """
 
     state: TrainingState
     losses: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)
+    rates: list[float | None] = field(default_factory=list)
     norms: list[float | None] = field(default_factory=list)
     stopped: str | None = None
+    message: str = ""
 
     @property
     def n_epochs(self) -> int:
@@ -288,8 +289,10 @@ class _Epoch:
     def run(self) -> bool:
         """Pass once over all rows; return False if Ctrl-C was pressed meanwhile."""
         clock, interrupts = self.state.clock, self.interrupts
+        optimizer, kept = self.step.optimizer, self.step.state
         total = 0.0
         self.n_rows = 0
+        optimizer.begin_epoch(self.params, kept)
         for rows, size in self.batches.drawn(self.state.rng):
             if interrupts is not None and interrupts.requested:
                 return False
@@ -303,6 +306,7 @@ class _Epoch:
             self.loss = total / self.n_rows
             if self._keeps_steps and not self.n_whole:
                 self._keep()
+        optimizer.end_epoch(self.params, kept)
         clock.epoch += 1
         clock.samples += self.batches.n
         return True

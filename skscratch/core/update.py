@@ -65,8 +65,8 @@ class Step:
         if self._shared:
             # Equal blocks, as many for each thread, so that the threads finish together.
             size = -(-n // (workers.n_threads * -(-n // (workers.n_threads * BLOCK_SHARED))))
-        n_scratch = workers.n_threads if self._shared else 1
-        scratch = [np.empty(size, dtype) for _ in range(n_scratch)]
+        self._size = size
+        self._scratch: dict[int, Array] = {}
         params = objective.network.params
         self._stretches = _stretches(objective.network, optimizer)
         self._blocks: list[_Block] = []
@@ -78,7 +78,8 @@ class Step:
                         where,
                         params[where],
                         tuple(slot[where] for slot in state.slots),
-                        scratch[len(self._blocks) % n_scratch][: where.stop - start],
+                        # Whichever thread runs the block, no other one runs one of these.
+                        len(self._blocks) % workers.n_threads if self._shared else 0,
                         handler,
                         rate,
                     )
@@ -111,23 +112,32 @@ class Step:
             for block in self._blocks:
                 do(evaluation, block)
 
-    def _sum(self, evaluation: Evaluation, block: _Block) -> Array:
-        return self.objective.gradient(evaluation, block.place, block.scratch)
+    def _scratch_for(self, evaluation: Evaluation, block: _Block) -> Array:
+        if self._shared and len(evaluation.parts) > 1:
+            # Large blocks do not stay in the cache: a part that was added is as good as any memory.
+            return evaluation.parts[1][block.place]
+        scratch = self._scratch.get(block.thread)
+        if scratch is None:
+            scratch = self._scratch[block.thread] = np.empty(self._size, block.params.dtype)
+        return scratch[: len(block.params)]
 
     def _sum_only(self, evaluation: Evaluation, block: _Block) -> None:
-        self._sum(evaluation, block)
+        scratch = self._scratch_for(evaluation, block)
+        self.objective.gradient(evaluation, block.place, scratch)
 
-    def _update(self, block: _Block, g: Array) -> None:
-        block.optimizer.update(block.params, g, block.slots, block.scratch, block.lr, self.state.t)
+    def _update(self, block: _Block, g: Array, scratch: Array) -> None:
+        block.optimizer.update(block.params, g, block.slots, scratch, block.lr, self.state.t)
 
     def _sum_and_update(self, evaluation: Evaluation, block: _Block) -> None:
-        self._update(block, self._sum(evaluation, block))
+        scratch = self._scratch_for(evaluation, block)
+        g = self.objective.gradient(evaluation, block.place, scratch)
+        self._update(block, g, scratch)
 
     def _clip_and_update(self, clip: float, evaluation: Evaluation, block: _Block) -> None:
         g = evaluation.parts[0][block.place]
         if clip < 1:
             g *= clip
-        self._update(block, g)
+        self._update(block, g, self._scratch_for(evaluation, block))
 
     def _norm(self, gradient: Array) -> float:
         """Norm of the gradient, summed in an order that threads do not change."""
@@ -146,7 +156,7 @@ class _Block:
     place: slice
     params: Array
     slots: tuple[Array, ...]
-    scratch: Array
+    thread: int
     optimizer: Optimizer
     rate: float
     lr: Array = field(init=False)

@@ -1,7 +1,7 @@
-"""What all network estimators share: validate, build, train, keep.
+"""Base class of the estimators that train a network.
 
-A subclass says how its data are checked, which layers it has and what its objective is. The
-parameters of training, resuming, early stopping, callbacks and threads are handled here, once.
+A subclass checks its data and makes an `Architecture` of them. The parameters of training,
+resuming, early stopping, callbacks and threads are handled here, once.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import copy
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn import get_config
@@ -23,17 +23,15 @@ from sklearn.utils import get_tags
 
 from skscratch.core.evaluate import evaluate
 from skscratch.core.functions import Array
-from skscratch.core.layers import (
-    Corruption,
-    Layer,
-    Noise,
-)
+from skscratch.core.interrupts import Interrupts
+from skscratch.core.layers import Corruption, Layer, Noise
+from skscratch.core.lbfgs import LBFGS, minimise_lbfgs
 from skscratch.core.losses import Loss
 from skscratch.core.network import PREDICT_ROWS, Network, Stack
 from skscratch.core.objective import Objective
-from skscratch.core.optimizers import AdamW, Optimizer
+from skscratch.core.optimizers import SGD, Optimizer
 from skscratch.core.rows import Rows, RowSubset
-from skscratch.core.schedules import Constant, Cosine, OneCycle, Schedule
+from skscratch.core.schedules import Schedule
 from skscratch.core.training import (
     DivergenceError,
     Patience,
@@ -43,12 +41,11 @@ from skscratch.core.training import (
     train,
 )
 from skscratch.core.workers import MOST_SHARDS, predict
-from skscratch.estimators._parameters import NamesOf, recipe_of
+from skscratch.estimators._parameters import TrainingParameters, recipe_of
+from skscratch.estimators._plan import Architecture, Training
 from skscratch.estimators._sklearn import (
     CallbackSupportMixin,
     FitTasks,
-    Interval,
-    Options,
     RandomDraws,
     as_rows,
     begin_training,
@@ -65,6 +62,7 @@ NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
     "need to be preprocessed. Scale X (StandardScaler, MinMaxScaler)"
 )
+SMALLER_RATE = ", or choose a smaller learning_rate_init"
 # What is recorded of each epoch.
 HISTORY = ("loss", "validation_loss", "validation_score", "learning_rate", "gradient_norm")
 # Why training stopped, in `stop_reason_`, by the core's word.
@@ -74,9 +72,10 @@ STOP_REASONS = {
     "on_epoch": "callback",
     "interrupted": "interrupted",
     "diverged": "diverged",
+    "converged": "converged",
+    "max_evaluations": "max_fun",
+    "line_search": "line_search",
 }
-# Schedules that run towards an end.
-ENDING = Cosine | OneCycle
 
 
 class Names(NamedTuple):
@@ -122,44 +121,15 @@ class FitData:
         return FitData(self.X, y, weight, encoded, rows)
 
 
-class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
+class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
     """Base of the estimators that train a network."""
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
-        # A function is given as it is.
-        "noise": [NamesOf(Noise, without=frozenset({"corruption"})), callable, None],
-        "noise_level": [Interval(Real, 0, None, closed="left")],
-        "n_jobs": [Integral, None],
-    }
 
     network_: Network
     _training_state: TrainingState | None
-    _trained_by: Optimizer
     _fitted_loss: Loss
     _monitored: tuple[Any, ...]
 
-    # What a subclass says of itself.
+    # What a subclass decides.
 
     @abstractmethod
     def _check_data(
@@ -171,44 +141,37 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         """
 
     @abstractmethod
-    def _layers(self, n_in: int) -> tuple[list[Layer], dict[int, int]]:
-        """Return the layers of the network, and which of them share weights."""
+    def _architecture(self, data: FitData) -> Architecture:
+        """Return the network to build and its loss, for data that are checked."""
 
-    @abstractmethod
-    def _objective(self, network: Network) -> Objective:
-        """Return what training makes small."""
+    def _training(self, data: FitData, architecture: Architecture) -> Training:
+        """Return how to train on data that are checked, less what is held out of them."""
+        n = data.rows.shape[0]
+        optimizer: Optimizer = recipe_of(self, Optimizer, "solver")
+        return Training(
+            optimizer=optimizer,
+            schedule=recipe_of(
+                self, Schedule, "learning_rate", initial=float(self.learning_rate_init)
+            ),
+            batch_size=min(200 if self.batch_size == "auto" else self.batch_size, n),
+            max_epochs=self.max_iter,
+            # A validation set that is given for its curve does not end training early.
+            patience=Patience(
+                self.tol, self.n_iter_no_change, monitor="score" if self.early_stopping else "loss"
+            ),
+            l2=0.0 if optimizer.decays_weights else self.alpha,
+        )
 
-    def _score_outputs(self, data: FitData, network: Network) -> float:
-        """Score a validation set for early stopping, higher is better."""
-        return -self._validation_loss(data, network)
+    def _score_outputs(self, data: FitData, network: Network, loss: float) -> float:
+        """Score a validation set whose loss is given, higher is better."""
+        return -loss
 
     def _stratify(self, data: FitData) -> Any:
         """Return the labels by which the early-stopping split is stratified, or None."""
         return None
 
-    def _make_optimizer(self) -> Optimizer:
-        optimizer: Optimizer = recipe_of(self, Optimizer, "solver")
-        return optimizer
-
-    def _schedule(self, *, endless: bool) -> Schedule:
-        schedule: Schedule = recipe_of(
-            self, Schedule, "learning_rate", initial=float(self.learning_rate_init)
-        )
-        # The number of partial_fit calls is unknown: a schedule that runs towards an end would have
-        # the network stop learning half-way.
-        if endless and isinstance(schedule, ENDING):
-            return Constant(schedule.initial)
-        return schedule
-
-    def _patience(self) -> Patience | None:
-        # A validation set that is given for its curve does not end training early.
-        return Patience(
-            self.tol, self.n_iter_no_change, monitor="score" if self.early_stopping else "loss"
-        )
-
-    def _l2(self) -> float:
-        # AdamW decays the weights itself.
-        return 0.0 if isinstance(self._make_optimizer(), AdamW) else self.alpha
+    def _after_training(self, run: TrainingRun, data: FitData) -> None:
+        """Set the further fitted attributes of an estimator."""
 
     def _noise_layers(self) -> list[Layer]:
         """Return what disturbs the input in training."""
@@ -225,20 +188,7 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
             )
         return [recipe_of(self, Noise, "noise")]
 
-    def _max_norm(self) -> float | None:
-        return None
-
-    def _scoring(self) -> Any:
-        """Return what a validation set is judged by."""
-        return "loss"
-
-    def _max_epochs(self, steps_per_epoch: int) -> int:
-        return int(self.max_iter)
-
-    def _rows_in_batch(self, n: int) -> int:
-        return min(200, n) if self.batch_size == "auto" else min(self.batch_size, n)
-
-    # The one way from data to a trained network.
+    # From data to a trained network.
 
     def _fit(
         self,
@@ -252,7 +202,12 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         data = self._check_data(X, y, sample_weight, reset=first, training=True)
         rng = RandomDraws(self.random_state)
-        network = self._network(data, rng) if first else self._fitted_network()
+        architecture = self._architecture(data)
+        if first:
+            network = architecture.network(data.rows.shape[1], network_dtype(data.X), rng)
+            self._start_history()
+        else:
+            network = self._fitted_network(architecture)
         held_out = self._held_out(validation)
         if self.early_stopping and self.solver != "lbfgs" and held_out is None:
             data, held_out = self._split(data, rng)
@@ -262,35 +217,27 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
                     f"All {name} rows have weight 0: nothing can be learned from them or judged by "
                     "them. Give them sample_weight or class_weight above 0."
                 )
-        if first:
-            self._start_history()
-        objective = self._objective(network)
+        training = self._training(data, architecture)
+        if incremental:
+            training = training.of_one_call()
+        objective = architecture.objective(network, training.l2)
         _check_penalty(objective, data)
         self._fitted_loss = objective.loss
-        state = self._state(objective, rng, held_out, first=first, incremental=incremental)
-        self._optimise(objective, data, held_out, state, incremental=incremental)
+        fit = Fit(self, training, objective, data, held_out)
+        state = self._state(fit, rng, first=first, incremental=incremental)
+        self._train(fit, state, incremental=incremental)
         return self
 
-    def _network(self, data: FitData, rng: RandomDraws) -> Network:
-        n_in = data.rows.shape[1]
-        layers, ties = self._layers(n_in)
-        return Network(layers, n_in, network_dtype(data.X), rng=rng, ties=ties)
-
-    def _fitted_network(self) -> Network:
-        """Return a copy of the network to go on with, if the parameters still describe it.
-
-        What acts in training only, such as noise, may have changed.
-        """
+    def _fitted_network(self, architecture: Architecture) -> Network:
+        """Return a copy of the network to go on with, if the parameters still describe it."""
         before = self.network_
-        layers, ties = self._layers(before.n_in)
-        network = Network(layers, before.n_in, before.dtype, rng=None, ties=ties)
-        same_layers = _lasting(layers) == _lasting(before.layers)
-        same_loss = self._objective(network).loss == self._fitted_loss
-        if not (same_layers and same_loss and network.n_params == before.n_params):
+        if architecture != Architecture(before.layers, self._fitted_loss, ties=before.ties):
             raise ValueError(
                 "Parameters that shape the network or its loss were changed since it was fitted, "
                 "so it cannot be trained further. Set them back, or call fit with warm_start=False."
             )
+        # What acts in training only, such as noise, may have changed.
+        network = replace(architecture, initial={}).network(before.n_in, before.dtype, None)
         network.params[:] = before.params
         return network
 
@@ -346,27 +293,20 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _start_history(self) -> None:
         self.t_ = 0
-        self.loss_curve_: list[float] = []
         self._history: dict[str, list[float | None]] = {name: [] for name in HISTORY}
-        self.validation_loss_curve_: list[float] | None = None
         self._training_state = None
 
     def _state(
-        self,
-        objective: Objective,
-        rng: RandomDraws,
-        held_out: FitData | None,
-        *,
-        first: bool,
-        incremental: bool,
+        self, fit: Fit, rng: RandomDraws, *, first: bool, incremental: bool
     ) -> TrainingState:
         """Return a new state of training, or a copy of the last one where training goes on."""
-        optimizer = self._make_optimizer()
+        # L-BFGS keeps nothing from one fit to the next.
+        optimizer = SGD() if isinstance(fit.training.optimizer, LBFGS) else fit.training.optimizer
         before = None if first else self._training_state
-        if before is not None and incremental and self._trained_by == optimizer:
+        if before is not None and incremental and before.optimizer.optimizer == optimizer:
             state = copy.deepcopy(before)
         else:
-            state = start(objective, optimizer, rng)
+            state = start(fit.objective, optimizer, rng)
             if before is not None:
                 state.clock.samples = before.clock.samples
                 state.best_loss, state.n_stale = before.best_loss, before.n_stale
@@ -374,120 +314,44 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
                 state.best_params = copy.deepcopy(before.best_params)
         # Scores can be compared on the same rows only, and where each is that of the network at
         # hand: parameters may have been assigned since.
-        monitored = (self.early_stopping, *self._judge(held_out))
+        monitored = (self.early_stopping, *fit.monitored())
         best = state.best_params
         same = before is not None and self._monitored == monitored
-        if not same or (best is not None and not np.array_equal(best, objective.network.params)):
+        if not same or (best is not None and not np.array_equal(best, fit.network.params)):
             state.best_score, state.best_params, state.n_stale = -np.inf, None, 0
-        self._trained_by, self._monitored = optimizer, monitored
+        self._monitored = monitored
         return state
 
-    def _judge(self, held_out: FitData | None) -> tuple[Any, ...]:
-        """Identify what networks are judged by: the validation rows, by content, and the score."""
-        if held_out is None:
-            return ()
-        digest = content_digest(held_out.selected_rows(), held_out.encoded, held_out.weight)
-        return self._scoring(), digest
-
-    def _optimise(
-        self,
-        objective: Objective,
-        data: FitData,
-        held_out: FitData | None,
-        state: TrainingState,
-        *,
-        incremental: bool,
-    ) -> None:
-        """Train by mini-batches, and store the fitted attributes."""
-        network, n = objective.network, data.rows.shape[0]
+    def _train(self, fit: Fit, state: TrainingState, *, incremental: bool) -> None:
+        """Train, and store the fitted attributes."""
         interrupts = begin_training()
-        batch_size = self._rows_in_batch(n)
-        steps_per_epoch = -(-n // batch_size)
-        max_epochs = 1 if incremental else self._max_epochs(steps_per_epoch)
-        state.clock.n_steps = max_epochs * steps_per_epoch
-        epochs = _Epochs(self, network, data, held_out, max_epochs)
-        run = self._train(
-            objective,
-            data.rows,
-            data.target,
-            optimizer=self._trained_by,
-            schedule=self._schedule(endless=incremental),
-            batch_size=batch_size,
-            max_epochs=max_epochs,
-            weight=data.weight,
-            shuffle=self.shuffle,
-            validate=epochs.validate if held_out is not None else None,
-            keep_best=held_out is not None,
-            max_norm=self._max_norm(),
-            patience=self._patience(),
-            before_epoch=epochs.tasks.begin,
-            on_epoch=epochs.after,
-            n_threads=thread_count(self.n_jobs),
-            state=state,
-            interrupts=interrupts,
-        )
+        try:
+            run = fit.run_all(state, interrupts)
+        except DivergenceError as error:
+            # L-BFGS has no learning rate.
+            advice = "" if isinstance(fit.training.optimizer, LBFGS) else SMALLER_RATE
+            raise DivergenceError(f"{error} {NOT_FINITE}{advice}.") from None
         if run.stopped == "interrupted":
-            epochs.go_back(run)
+            fit.go_back(run)
             # The random stream was left somewhere within an epoch.
             state.rng = RandomDraws(self.random_state)
             state.shard_rngs = state.rng.spawn(len(state.shard_rngs))
         if self.verbose and not incremental:
-            print(self._why_stopped(run))
-        self.__dict__.update(epochs.attributes(), network_=network, _training_state=state)
-        self.t_ += n * run.n_epochs
+            print(fit.why_stopped(run))
+        self.__dict__.update(fit.attributes(), network_=fit.network, _training_state=state)
+        if not isinstance(fit.training.optimizer, LBFGS):
+            self.t_ += fit.data.rows.shape[0] * run.n_epochs
         self.stop_reason_ = STOP_REASONS[run.stopped]
-        epochs.tasks.finish()
+        fit.tasks.finish()
         if run.stopped == "diverged":
             warnings.warn(
                 f"Training diverged in epoch {run.n_epochs}: the loss is not finite. The "
                 "parameters of the best epoch before are kept. Scale the data (StandardScaler, "
-                "MinMaxScaler), or choose a smaller learning_rate_init.",
+                f"MinMaxScaler){SMALLER_RATE}.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        self._after_training(run, data)
-
-    def _train(self, *data: Any, **options: Any) -> TrainingRun:
-        """Train; if training diverges, add advice to the error."""
-        try:
-            return train(*data, **options)
-        except DivergenceError as error:
-            raise DivergenceError(
-                f"{error} {NOT_FINITE}, or choose a smaller learning_rate_init."
-            ) from None
-
-    def _no_improvement(self) -> str:
-        """Say in scikit-learn's words that training no longer gets anywhere."""
-        what = "Validation score" if self.early_stopping else "Training loss"
-        return (
-            f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} "
-            "consecutive epochs."
-        )
-
-    def _why_stopped(self, run: TrainingRun) -> str:
-        """Return a sentence about what ended training."""
-        reasons = {
-            "patience": f"{self._no_improvement()} Stopping.",
-            "on_epoch": "A callback ended training.",
-            "interrupted": "Training interrupted by user.",
-            "diverged": "The loss is not finite. Stopping.",
-        }
-        if run.stopped is None:
-            return f"Maximum iterations ({run.n_epochs}) reached."
-        return reasons[run.stopped]
-
-    def _after_training(self, run: TrainingRun, data: FitData) -> None:
-        """Set the further fitted attributes of an estimator."""
-
-    def _validation_loss(self, data: FitData, network: Network) -> float:
-        return evaluate(
-            self._objective(network),
-            data.rows,
-            data.target,
-            data.weight,
-            n_threads=thread_count(self.n_jobs),
-            block_rows=_block_rows(network),
-        )
+        self._after_training(run, fit.data)
 
     def _outputs(self, stack: Stack, X: Any, link: Callable[[Array], Array] | None = None) -> Array:
         """Return the outputs of a network for validated rows, block by block.
@@ -558,6 +422,26 @@ class NetworkEstimator(CallbackSupportMixin, BaseEstimator):
         self._assign("intercepts_", values)
 
     @fitted_property
+    def loss_curve_(self) -> list[float | None]:
+        """Loss of each epoch. L-BFGS has none: it may evaluate the loss several times a step."""
+        rates = self._history["learning_rate"]
+        if rates[-1:] == [None]:
+            raise AttributeError(
+                "There is no loss_curve_ after solver='lbfgs'; history_ has the losses."
+            )
+        losses = zip(self._history["loss"], rates, strict=True)
+        return [loss for loss, rate in losses if rate is not None]
+
+    @fitted_property
+    def validation_loss_curve_(self) -> list[float] | None:
+        """Loss on the validation rows after each epoch, where there are any."""
+        return self._recorded("validation_loss")
+
+    def _recorded(self, column: str) -> list[float] | None:
+        """Return the values of a column of the history, or None if there are none."""
+        return [value for value in self._history[column] if value is not None] or None
+
+    @fitted_property
     def history_(self) -> list[dict[str, Any]]:
         """A record for each epoch (iteration, with solver='lbfgs') of all fits that went on."""
         columns = self._history.values()
@@ -603,103 +487,156 @@ class ParameterViews(list[Array]):
         return list, (list(self),)
 
 
-class _Epochs:
-    """What happens between the epochs of one fit: validation, history, printing, callbacks."""
+class Fit:
+    """One fit: training, and between its epochs validation, history, printing and callbacks."""
 
     def __init__(
         self,
         estimator: NetworkEstimator,
-        network: Network,
+        training: Training,
+        objective: Objective,
         data: FitData,
         held_out: FitData | None,
-        max_epochs: int,
     ) -> None:
-        self.estimator, self.network, self.held_out = estimator, network, held_out
-        # 'lbfgs' leaves no curve to go on with.
-        self.losses = list(getattr(estimator, "loss_curve_", []))
-        self.history_before = estimator._history
+        self.estimator, self.training, self.objective = estimator, training, objective
+        self.network, self.data, self.held_out = objective.network, data, held_out
+        self.before = estimator._history
+        self.held_out_losses: list[float] = []
         self.run: TrainingRun | None = None
-        self.held_out_losses = list(estimator.validation_loss_curve_ or [])
-        self.n_before, self.n_validated_before = len(self.losses), len(self.held_out_losses)
-        self.scores: list[float] = []
-        self.n_iter = self.n_plateaus = 0
+        self.n_plateaus = 0
+
+    def monitored(self) -> tuple[Any, ...]:
+        """Identify what networks are judged by: the validation rows, by content, and the score."""
+        data = self.held_out
+        if data is None:
+            return ()
+        digest = content_digest(data.selected_rows(), data.encoded, data.weight)
+        return self.training.monitor, digest
+
+    def run_all(self, state: TrainingState, interrupts: Interrupts) -> TrainingRun:
+        """Train for all epochs, or until a stopping rule applies."""
+        training, data = self.training, self.data
+        lbfgs = isinstance(training.optimizer, LBFGS)
         metadata = None if data.weight is None else {"sample_weight": data.weight}
         self.tasks = FitTasks(
-            estimator,
-            max_epochs,
-            "epoch",
+            self.estimator,
+            training.max_epochs,
+            "lbfgs-iter" if lbfgs else "epoch",
             {"X": data.selected_rows, "y": data.y, "metadata": metadata},
-            lambda: {**self.attributes(), "network_": network.copy()},
+            lambda: {**self.attributes(), "network_": self.network.copy()},
+        )
+        options: dict[str, Any] = {
+            "max_epochs": training.max_epochs,
+            "weight": data.weight,
+            "validate": None if self.held_out is None else self.validate,
+            "keep_best": self.held_out is not None,
+            "before_epoch": self.tasks.begin,
+            "on_epoch": self.after,
+            "n_threads": thread_count(self.estimator.n_jobs),
+            "state": state,
+            "interrupts": interrupts,
+        }
+        rows, target = data.rows, data.target
+        if isinstance(training.optimizer, LBFGS):
+            return minimise_lbfgs(self.objective, rows, target, training.optimizer, **options)
+        state.clock.n_steps = training.max_epochs * -(-rows.shape[0] // training.batch_size)
+        return train(
+            self.objective,
+            rows,
+            target,
+            optimizer=training.optimizer,
+            schedule=training.schedule,
+            batch_size=training.batch_size,
+            shuffle=self.estimator.shuffle,
+            max_norm=training.max_norm,
+            patience=training.patience,
+            **options,
         )
 
     def validate(self) -> float:
-        assert self.held_out is not None
-        loss = self.estimator._validation_loss(self.held_out, self.network)
+        """Return the score of the validation set."""
+        data = self.held_out
+        assert data is not None
+        loss = evaluate(
+            self.objective,
+            data.rows,
+            data.target,
+            data.weight,
+            n_threads=thread_count(self.estimator.n_jobs),
+            block_rows=_block_rows(self.network),
+        )
         self.held_out_losses.append(loss)
         if not np.isfinite(loss):
             return np.nan
-        return self.estimator._score_outputs(self.held_out, self.network)
+        return self.estimator._score_outputs(data, self.network, loss)
 
     def after(self, run: TrainingRun) -> bool:
-        self.losses.append(run.losses[-1])
-        self.n_iter = len(run.losses)
-        self.scores = run.scores
+        """Print the epoch and call the callbacks; return whether one wants to stop."""
         self.run = run
         if self.estimator.verbose:
-            print(f"Iteration {self.n_iter}, loss = {self.losses[-1]:.8f}")
+            print(f"Iteration {run.n_epochs}, loss = {run.losses[-1]:.8f}")
             if run.scores:
                 print(f"Validation score: {run.scores[-1]:f}")
             clock = run.state.clock
             if clock.plateaus > self.n_plateaus:
-                rate = self.estimator._schedule(endless=False).rate(clock)
-                print(f"{self.estimator._no_improvement()} Setting learning rate to {rate:f}")
+                rate = self.training.schedule.rate(clock)
+                print(f"{self._no_improvement()} Setting learning rate to {rate:f}")
             self.n_plateaus = clock.plateaus
         return self.tasks.end()
+
+    def go_back(self, run: TrainingRun) -> None:
+        """Let the history end where an interrupted run ends."""
+        del self.held_out_losses[len(run.scores) :]
+        self.run = run
+
+    def why_stopped(self, run: TrainingRun) -> str:
+        """Return a sentence about what ended training."""
+        if run.message:
+            return f"L-BFGS: {run.message}"
+        if run.stopped == "patience":
+            return f"{self._no_improvement()} Stopping."
+        return {
+            None: f"Maximum iterations ({run.n_epochs}) reached.",
+            "on_epoch": "A callback ended training.",
+            "interrupted": "Training interrupted by user.",
+            "diverged": "The loss is not finite. Stopping.",
+        }[run.stopped]
+
+    def _no_improvement(self) -> str:
+        """Return scikit-learn's sentence about a loss or score that no longer improves."""
+        patience = self.training.patience
+        assert patience is not None
+        what = "Validation score" if patience.monitor == "score" else "Training loss"
+        return (
+            f"{what} did not improve more than tol={patience.tol:f} for {patience.n_epochs} "
+            "consecutive epochs."
+        )
 
     def history(self) -> dict[str, list[float | None]]:
         """Return the records of earlier fits that went on, and of this one, by column."""
         run = self.run
         if run is None:
-            return self.history_before
+            return self.before
         nothing: list[None] = [None] * run.n_epochs
-        held_out: list[float | None] = [*self.held_out_losses[self.n_validated_before :]]
+        held_out: list[float | None] = [*self.held_out_losses]
         # An epoch that diverges is not validated.
         held_out += nothing[len(held_out) :]
-        columns = (
-            run.losses,
-            held_out if run.scores else nothing,
-            run.scores or nothing,
-            run.rates,
-            run.norms,
-        )
+        columns = (run.losses, held_out, run.scores or nothing, run.rates, run.norms)
         return {
-            name: [*self.history_before[name], *column]
+            name: [*self.before[name], *column]
             for name, column in zip(HISTORY, columns, strict=True)
         }
 
-    def go_back(self, run: TrainingRun) -> None:
-        """Let the history end where an interrupted run ends."""
-        n_before = self.n_before
-        self.losses[n_before:] = run.losses
-        del self.held_out_losses[self.n_validated_before + len(run.scores) :]
-        self.n_iter = run.n_epochs
-        self.run = run
-
     def attributes(self) -> dict[str, Any]:
-        """Fitted attributes as they stand after the last epoch."""
+        """Fitted attributes after the last epoch."""
+        history = self.history()
+        losses = history["loss"]
         return {
             # Interrupted before its first step, a fit has looked at the data nevertheless.
-            "n_iter_": max(1, self.n_iter),
-            "loss_curve_": list(self.losses),
-            "loss_": self.losses[-1] if self.losses else np.inf,
-            "_history": self.history(),
-            "validation_loss_curve_": list(self.held_out_losses) if self.held_out else None,
+            "n_iter_": max(1, 0 if self.run is None else self.run.n_epochs),
+            "loss_": losses[-1] if losses else np.inf,
+            "_history": history,
         }
-
-
-def _lasting(layers: Sequence[Layer]) -> list[Layer]:
-    """Return the layers that act in prediction too."""
-    return [layer for layer in layers if not layer.only_in_training]
 
 
 def _block_rows(stack: Stack) -> int:

@@ -1,4 +1,4 @@
-"""Names or instances: how an estimator's parameters become recipes of the core.
+"""The parameters that all network estimators share, and how they become recipes of the core.
 
 A parameter such as `solver` or `loss` takes a registered name or an instance. scikit-learn's flat
 words, such as `momentum`, feed the recipes whose names they always belonged to. Any other name is
@@ -8,10 +8,17 @@ looked up in its family, and an instance is used as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
+import numpy as np
+
+from skscratch.core.layers import Noise
 from skscratch.core.named import Named
-from skscratch.estimators._sklearn import StrOptions
+from skscratch.core.optimizers import Optimizer
+from skscratch.core.schedules import Schedule
+from skscratch.estimators._sklearn import Interval, Options, StrOptions
 
 # Family and name -> field of the recipe -> parameter of the estimator.
 FLAT_WORDS: Mapping[tuple[str, str], Mapping[str, str]] = {
@@ -69,3 +76,67 @@ class NamesOf(StrOptions):
 
     def __str__(self) -> str:
         return f"{super().__str__()} or an instance of {self.family.__name__!r}"
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class TrainingParameters:
+    """Parameters of training, with scikit-learn's defaults.
+
+    A dataclass generates the constructor of each estimator, so a parameter and its default are
+    declared once. An estimator declares a parameter again where its default is another.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "solver": [NamesOf(Optimizer)],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [NamesOf(Schedule)],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        # A function is given as it is.
+        "noise": [NamesOf(Noise, without=frozenset({"corruption"})), callable, None],
+        "noise_level": [Interval(Real, 0, None, closed="left")],
+        "n_jobs": [Integral, None],
+    }
+
+    solver: Any = "adam"
+    alpha: Any = 0.0001
+    batch_size: Any = "auto"
+    learning_rate: Any = "constant"
+    learning_rate_init: Any = 0.001
+    power_t: Any = 0.5
+    max_iter: Any = 200
+    shuffle: Any = True
+    random_state: Any = None
+    tol: Any = 1e-4
+    verbose: Any = False
+    warm_start: Any = False
+    momentum: Any = 0.9
+    nesterovs_momentum: Any = True
+    early_stopping: Any = False
+    validation_fraction: Any = 0.1
+    beta_1: Any = 0.9
+    beta_2: Any = 0.999
+    epsilon: Any = 1e-8
+    n_iter_no_change: Any = 10
+    noise: Any = None
+    noise_level: Any = 0.3
+    n_jobs: Any = None

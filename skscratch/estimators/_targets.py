@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.utils.multiclass import (
+    check_classification_targets,
+    type_of_target,
+    unique_labels,
+)
+from sklearn.utils.validation import column_or_1d
 
 from skscratch.core.functions import Array
 from skscratch.core.losses import BinaryLogLoss, LogLoss, Loss
-from skscratch.estimators._sklearn import renamed
+from skscratch.estimators._sklearn import check_weight, renamed
 
 
 def check_labels(y: Any, name: str = "y") -> None:
@@ -70,6 +75,79 @@ class ClassTargets:
         if probabilities.shape[1] != 1:
             return probabilities
         return np.hstack([1 - probabilities, probabilities])
+
+
+class ClassTargetsMixin:
+    """The labels of a classifier: their encoding, the weights of classes, and stratification.
+
+    It reads the parameters `class_weight` and `warm_start`, and sets `classes_`.
+    """
+
+    classes_: Array
+    class_weight: Any
+    warm_start: Any
+    # None until the labels of a fit are known.
+    _targets: ClassTargets | None = None
+
+    def _label_targets(self) -> ClassTargets:
+        assert self._targets is not None
+        return self._targets
+
+    def _forget_labels(self) -> None:
+        self._targets = None
+
+    def _know_labels(self, y: Any) -> None:
+        """Learn which labels there are."""
+        self._targets = ClassTargets(y)
+        self.classes_ = self._targets.classes
+
+    def _check_labels(self, y: Any, name: str, *, training: bool) -> Any:
+        """Return labels of an accepted shape, all of them known."""
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        check_labels(y, name)
+        if self._targets is None:
+            self._know_labels(y)
+            return y
+        classes = unique_labels(y)
+        if training and self.warm_start and set(classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {classes}"
+            )
+        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`{name}` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes_}. '{name}' has {classes}."
+            )
+        return y
+
+    def _weigh_classes(
+        self, y: Any, weight: Array | None, X: Any, *, training: bool
+    ) -> Array | None:
+        """Multiply the rows' weights with those of their classes."""
+        if self.class_weight is None:
+            return weight
+        if y.ndim != 1:
+            if self.class_weight != "balanced":
+                raise ValueError(
+                    "A dict as class_weight needs rows of one class each, but y is a label "
+                    "indicator matrix. Use 'balanced' or sample_weight."
+                )
+            of_row = compute_sample_weight("balanced", y)
+        else:
+            if training:
+                self._weight_of_class = class_weights(self.class_weight, self.classes_, y, weight)
+            of_row = self._weight_of_class[np.searchsorted(self.classes_, y)]
+        product = of_row if weight is None else weight * of_row
+        return check_weight(product, X, "sample_weight times class_weight")
+
+    def _strata(self, y: Any) -> Any:
+        """Return the labels by which a split is stratified, or None."""
+        if y.ndim != 1:
+            return None
+        # Two classes as truth values, which is how scikit-learn's messages name them.
+        return y if len(self.classes_) > 2 else (y == self.classes_[-1])[:, None]
 
 
 class SignTargets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -25,23 +26,21 @@ from skscratch.core.layers import (
     Variational,
 )
 from skscratch.core.losses import BinaryLogLoss, Loss
-from skscratch.core.network import Network, Part
-from skscratch.core.objective import Objective
+from skscratch.core.network import Part
 from skscratch.core.optimizers import SGD, Optimizer
 from skscratch.core.rows import Rows
-from skscratch.core.schedules import Schedule
-from skscratch.core.training import Patience, TrainingRun
+from skscratch.core.training import TrainingRun
 from skscratch.estimators._base import (
     FitData,
     NetworkEstimator,
     layer_sizes,
 )
 from skscratch.estimators._kinds import check_numbers
-from skscratch.estimators._parameters import NamesOf
+from skscratch.estimators._parameters import NamesOf, recipe_of
+from skscratch.estimators._plan import Architecture, Training
 from skscratch.estimators._sklearn import (
     Interval,
     ModelReaderMixin,
-    RandomDraws,
     StrOptions,
     UnavailableError,
     all_or_nothing,
@@ -83,8 +82,33 @@ def _is_variational(estimator: Any) -> None:
         )
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
+class AutoencoderParameters:
+    """Parameters of the architecture. As a last base they come first, before those of training."""
+
+    n_components: Any = field(default=32, kw_only=False)
+    hidden_layer_sizes: Any = field(default=(256, 128), kw_only=False)
+    decoder_layer_sizes: Any = None
+    activation: Any = "relu"
+    latent_activation: Any = "identity"
+    output_activation: Any = "auto"
+    loss: Any = "squared_error"
+    sparsity: Any = 0.0
+    sparsity_target: Any = None
+    contraction: Any = 0.0
+    dropout: Any = 0.0
+    beta: Any = 0.0
+    tied_weights: Any = "auto"
+    initializer: Any = "fan_in_uniform"
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class AutoencoderTransformer(
-    ModelReaderMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetworkEstimator
+    ModelReaderMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    NetworkEstimator,
+    AutoencoderParameters,
 ):
     """Autoencoder: a network that learns few features from which its input can be rebuilt.
 
@@ -113,13 +137,6 @@ default='squared_error'
         Reconstruction error, averaged over the features. 'binary_log_loss' needs data in [0, 1]
         and a logistic output. 'auto' is 'binary_log_loss' where all training data lie in [0, 1]
         and the output may be logistic, else 'squared_error'; `reconstruction_loss_` tells which.
-    noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
-        Disturb the input in training; the target stays clean (a denoising autoencoder). A function
-        gets a block of rows and a `numpy.random.Generator`, and returns as many rows of the same
-        width: what only you know of your data, such as warping images.
-    noise_level : float, default=0.3
-        Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
-        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
     sparsity : float, default=0.0
         Weight of a penalty on the activity of the latent features: the sum of their sizes, or with
         `sparsity_target` a divergence from that target.
@@ -192,6 +209,13 @@ default='one_cycle'
         Keeps the solver from dividing by zero. Only used when it is 'adam', 'adamw' or 'rmsprop'.
     n_iter_no_change : int, default=10
         Epochs without improvement before training stops. Used as `tol` is.
+    noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
+        Disturb the input in training; the target stays clean (a denoising autoencoder). A function
+        gets a block of rows and a `numpy.random.Generator`, and returns as many rows of the same
+        width: what only you know of your data, such as warping images.
+    noise_level : float, default=0.3
+        Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
+        to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
     n_jobs : int or None, default=None
         Number of threads: None as many as BLAS may use, -1 all cores.
 
@@ -311,90 +335,16 @@ default='one_cycle'
         "beta": [Interval(Real, 0, None, closed="left")],
         "tied_weights": ["boolean", StrOptions({"auto"})],
         "initializer": [NamesOf(Initializer)],
-        "solver": [NamesOf(Optimizer)],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [NamesOf(Schedule)],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
     }
 
-    def __init__(
-        self,
-        n_components=32,
-        hidden_layer_sizes=(256, 128),
-        *,
-        decoder_layer_sizes=None,
-        activation="relu",
-        latent_activation="identity",
-        output_activation="auto",
-        loss="squared_error",
-        noise=None,
-        noise_level=0.3,
-        sparsity=0.0,
-        sparsity_target=None,
-        contraction=0.0,
-        dropout=0.0,
-        beta=0.0,
-        tied_weights="auto",
-        initializer="fan_in_uniform",
-        solver="adam",
-        alpha=0.0,
-        batch_size=128,
-        learning_rate="one_cycle",
-        learning_rate_init=2e-3,
-        power_t=0.5,
-        max_iter=None,
-        shuffle=True,
-        random_state=None,
-        tol=1e-5,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        n_jobs=None,
-    ):
-        self.n_components = n_components
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.decoder_layer_sizes = decoder_layer_sizes
-        self.activation = activation
-        self.latent_activation = latent_activation
-        self.output_activation = output_activation
-        self.loss = loss
-        self.noise = noise
-        self.noise_level = noise_level
-        self.sparsity = sparsity
-        self.sparsity_target = sparsity_target
-        self.contraction = contraction
-        self.dropout = dropout
-        self.beta = beta
-        self.tied_weights = tied_weights
-        self.initializer = initializer
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.n_jobs = n_jobs
+    # Other defaults than scikit-learn's MLPs have.
+    alpha: Any = 0.0
+    batch_size: Any = 128
+    learning_rate: Any = "one_cycle"
+    learning_rate_init: Any = 2e-3
+    max_iter: Any = None
+    tol: Any = 1e-5
 
     # Hooks of the base.
 
@@ -463,8 +413,9 @@ default='one_cycle'
             output = "logistic" if in_unit_interval else "identity"
         self.reconstruction_loss_, self.output_activation_ = loss, output
 
-    def _layers(self, n_in: int) -> tuple[list[Layer], dict[int, int]]:
+    def _architecture(self, data: FitData) -> Architecture:
         self._check_combination()
+        n_in = data.rows.shape[1]
         encoder_sizes = layer_sizes(self.hidden_layer_sizes)
         decoder_sizes = (
             encoder_sizes[::-1]
@@ -482,17 +433,30 @@ default='one_cycle'
             *([Variational(beta)] if beta else []),
             *self._sparsity_layers(self.sparsity / n_in),
         ]
+        self._n_encoder_layers = len(encoder_sizes) + 1
+        loss = self._loss()
         # A loss on raw outputs applies the activation itself.
-        raw = self._loss().link != "identity"
+        raw = loss.link != "identity"
         last = self._dense(n_in, "identity" if raw else self.output_activation_)
         layers = [*encoder, *self._hidden_layers(decoder_sizes), *last]
-        return layers, self._ties(layers, encoder_sizes, decoder_sizes)
+        ties = self._ties(layers, encoder_sizes, decoder_sizes)
+        return Architecture(layers, loss, 1 / n_in, ties)
+
+    def _training(self, data: FitData, architecture: Architecture) -> Training:
+        training = super()._training(data, architecture)
+        if self.max_iter is None:
+            steps_per_epoch = -(-data.rows.shape[0] // training.batch_size)
+            n_epochs = max(FEWEST_EPOCHS, -(-FEWEST_STEPS // steps_per_epoch))
+            training = replace(training, max_epochs=min(MOST_EPOCHS, n_epochs))
+        if not (self.early_stopping or self.learning_rate == "adaptive"):
+            training = replace(training, patience=None)
+        return training
 
     def _check_combination(self) -> None:
         """Refuse parameters that make no sense together."""
         target, latent = self.sparsity_target, self.latent_activation
         if self.learning_rate in ("adaptive", "invscaling") and not isinstance(
-            self._make_optimizer(), SGD
+            recipe_of(self, Optimizer, "solver"), SGD
         ):
             raise ValueError(
                 f"learning_rate={self.learning_rate!r} is made for solver='sgd', got "
@@ -529,10 +493,6 @@ default='one_cycle'
             return [ActivityPenalty(sparsity)]
         return [KLPenalty(sparsity, float(self.sparsity_target))]
 
-    def _network(self, data: FitData, rng: RandomDraws) -> Network:
-        self._n_encoder_layers = len(layer_sizes(self.hidden_layer_sizes)) + 1
-        return super()._network(data, rng)
-
     def _hidden_layers(self, sizes: list[int]) -> list[Layer]:
         dropout: list[Layer] = [Dropout(float(self.dropout))] if self.dropout else []
         return [
@@ -564,22 +524,8 @@ default='one_cycle'
         half = len(dense) // 2
         return dict(zip(dense[half:], reversed(dense[:half]), strict=True))
 
-    def _objective(self, network: Network) -> Objective:
-        return Objective(network, self._loss(), l2=self._l2(), scale=1 / network.n_out)
-
     def _loss(self) -> Loss:
         return Loss.resolve(self.reconstruction_loss_)
-
-    def _max_epochs(self, steps_per_epoch: int) -> int:
-        if self.max_iter is None:
-            n_epochs = -(-FEWEST_STEPS // steps_per_epoch)
-            return min(MOST_EPOCHS, max(FEWEST_EPOCHS, n_epochs))
-        return super()._max_epochs(steps_per_epoch)
-
-    def _patience(self) -> Patience | None:
-        if self.early_stopping or self.learning_rate == "adaptive":
-            return super()._patience()
-        return None
 
     def _after_training(self, run: TrainingRun, data: FitData) -> None:
         errors = self._squared_errors(data.rows)

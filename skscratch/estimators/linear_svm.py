@@ -22,7 +22,7 @@ from skscratch.core.layers import AppendConstant, Dense, Layer
 from skscratch.core.losses import Hinge, Loss, MulticlassHinge, SquaredHinge
 from skscratch.core.network import Network
 from skscratch.core.objective import Objective
-from skscratch.core.optimizers import SGD, Rate
+from skscratch.core.optimizers import SGD, Averaged, Optimizer, Rate
 from skscratch.core.schedules import Adaptive, InverseScaling
 from skscratch.core.training import Patience, TrainingRun, TrainingState, start, train
 from skscratch.core.workers import Workers
@@ -62,24 +62,17 @@ STREAM_RATE = 4.0
 STREAM_UNIT = 10
 
 
-class _AveragedSGD(SGD):
-    """`SGD` with a rate for each parameter, and a mean of the parameters over all steps.
+class _ScaledSGD(SGD):
+    """`SGD` with a rate for each parameter."""
 
-    ``mean ← mean + (w - mean) 4 / (t + 3)``: late steps count more, so that the mean forgets where
-    training began (Shamir & Zhang, 2013).
-    """
-
-    n_slots: ClassVar[int] = 3
+    n_slots: ClassVar[int] = 2
 
     def update(
         self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
     ) -> None:
-        velocity, mean, rate = slots
+        velocity, rate = slots
         g *= rate
         super().update(w, g, (velocity,), scratch, lr, t)
-        np.subtract(w, mean, out=scratch)
-        scratch *= 4 / (t + 3)
-        mean += scratch
 
 
 @dataclass
@@ -359,7 +352,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             X, targets, targets.index(y), cost, before, self._weight_seen, None, self._state
         )
         self._state, self.n_iter_ = _Stream(run.state, network.params), 1
-        self._keep(network, run.state)
+        self._keep(network)
         # They belonged to a solution that is no more.
         for name in ("objective_", "dual_gap_"):
             self.__dict__.pop(name, None)
@@ -538,21 +531,23 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         if not np.isfinite(rate):
             raise ValueError(f"The objective is not finite for {X.dtype}. {ADVICE}")
         n = X.shape[0]
-        optimizer = _AveragedSGD(0.9, nesterov=True)
+        optimizer: Optimizer = _ScaledSGD(0.9, nesterov=True)
+        if self.average:
+            # Late steps count more (Shamir & Zhang, 2013).
+            optimizer = Averaged(optimizer, power=3)
         if stream is None:
             state = start(objective, optimizer, rng)
-        elif len(stream.params) == network.n_params:
+        elif len(stream.params) == network.n_params and optimizer.keeps_the_same(
+            stream.state.optimizer.optimizer
+        ):
             state = copy.deepcopy(stream.state)
-            # Rows may come in another dtype than before.
-            slots = state.optimizer.slots
-            state.optimizer.slots = tuple(slot.astype(network.dtype) for slot in slots)
             self._go_on(network, stream, state)
         else:
             raise ValueError(
-                "partial_fit goes on from another number of parameters: fit_intercept and "
-                "multi_class must stay the same. Use a clone, or fit."
+                "partial_fit goes on from another kind of solution: fit_intercept, multi_class and "
+                "average must stay the same. Use a clone, or fit."
             )
-        state.optimizer.slots[2].reshape(-1, self._n_scores)[:] = _rates(cost)
+        network.views_of(state.optimizer.slots[1])[-1].W[:] = _rates(cost)
         streaming = tasks is None
         # Where every problem has its own weights, the mean is one over rows and problems.
         tol = self.tol / (len(cost) if cost.ndim == 2 else 1)
@@ -560,7 +555,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         def after(run: TrainingRun) -> bool:
             if tasks is None or not tasks.active:
                 return False
-            self._keep(network, state)
+            self._keep(network)
             self.n_iter_ = run.n_epochs
             return tasks.end()
 
@@ -588,12 +583,13 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         """Give the network the parameters of the stream, unless others were assigned since."""
         assigned = network.params.copy()
         network.params[:] = stream.params
-        coef, intercept = self._solution(network, state)
+        # Rows may come in another dtype than before.
+        state.optimizer = state.optimizer.converted(stream.params, network.params)
+        coef, intercept = self._solution(network)
         unchanged = np.array_equal(coef, self.coef_) and np.array_equal(intercept, self.intercept_)
         if not unchanged:
             network.params[:] = assigned
-            velocity, mean, _ = state.optimizer.slots
-            velocity[:], mean[:] = 0.0, assigned
+            state.optimizer.slots[0][:] = 0.0
 
     def _network(self, X: Any, before: tuple[Array, Array] | None) -> Network:
         layers: list[Layer] = [Dense(self._n_scores, Zeros(), bias=None)]
@@ -630,11 +626,9 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             curvature *= 2
         return 0.1 / (objective.l2 + max(curvature, np.finfo(np.float32).tiny))
 
-    def _solution(self, network: Network, state: TrainingState) -> tuple[Array, Array]:
-        """Return the weights and intercepts of a network, or their means over the steps."""
+    def _solution(self, network: Network) -> tuple[Array, Array]:
+        """Return the weights and intercepts of a network."""
         W = network.views[-1].W
-        if self.average:
-            W = state.optimizer.slots[1].reshape(W.shape)
         n_features = network.n_in
         intercept = (
             W[-1] * float(self.intercept_scaling)
@@ -643,8 +637,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         )
         return _as_one_where_two(W[:n_features].T, intercept)
 
-    def _keep(self, network: Network, state: TrainingState) -> None:
-        coef, intercept = self._solution(network, state)
+    def _keep(self, network: Network) -> None:
+        coef, intercept = self._solution(network)
         self.coef_, self.intercept_ = np.array(coef, order="C"), intercept
 
     def _fit_sgd(
@@ -658,7 +652,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     ) -> None:
         total = float(cost.sum()) / self.C
         network, run = self._train(X, targets, index, cost, before, total, tasks, None)
-        self._keep(network, run.state)
+        self._keep(network)
         self.n_iter_ = max(1, run.n_epochs)
         reached = self._solution_before(X.shape[1])
         now = self._solve(X, targets, index, cost, reached, max_iter=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import (
@@ -12,9 +12,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
 )
 from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import type_of_target, unique_labels
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.multiclass import type_of_target
 
 from skscratch.core.functions import Array
 from skscratch.core.losses import Loss
@@ -37,18 +35,20 @@ from skscratch.estimators._sklearn import (
     network_dtype,
     reads_model,
 )
-from skscratch.estimators._targets import ClassTargets, check_labels, class_weights
+from skscratch.estimators._targets import ClassTargetsMixin
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class MLPClassifier(ClassifierMixin, ClassNamePrefixFeaturesOutMixin, MultilayerPerceptron):
+class MLPClassifier(
+    ClassTargetsMixin, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, MultilayerPerceptron
+):
     """Multi-layer perceptron classifier.
 
     It has the parameters, attributes and methods of scikit-learn's class of the same name, with
-    the same meaning, and for the same `random_state` the same network; the parameters from
-    `noise` on are further ones. It minimises the mean log loss plus
-    ``alpha / 2 · ‖weights‖² / n`` over each batch of n rows (of total weight n, where rows have
-    weights).
+    the same meaning, and for the same `random_state` the same network. Further parameters are
+    `noise`, `noise_level`, `n_jobs` and those from `dropout` on. It minimises the mean log loss
+    plus ``alpha / 2 · ‖weights‖² / n`` over each batch of n rows (of total weight n, where rows
+    have weights).
 
     Parameters
     ----------
@@ -102,8 +102,6 @@ default='constant'
         Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero. Only used by these.
     n_iter_no_change : int, default=10
         Epochs without improvement before training stops. Not used by 'lbfgs'.
-    max_fun : int, default=15000
-        Largest number of evaluations. Only used by 'lbfgs'.
     noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
         Disturb the input in training. A function gets a block of rows and a
         `numpy.random.Generator`, and returns as many rows of the same width, such as warped
@@ -111,6 +109,10 @@ default='constant'
     noise_level : float, default=0.3
         Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
         to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
+    n_jobs : int or None, default=None
+        Number of threads: None as many as BLAS may use, -1 all cores.
+    max_fun : int, default=15000
+        Largest number of evaluations. Only used by 'lbfgs'.
     dropout : float or list of float, default=0.0
         Share of a hidden layer's outputs that is dropped in training; one for all, or one each.
     layer_norm : bool, default=False
@@ -124,8 +126,6 @@ default='constant'
     pretrained : Network, Part or None, default=None
         Trained layers to begin with, such as an autoencoder's `encoder_`. They come before the
         layers of `hidden_layer_sizes`, start from their weights and are trained on.
-    n_jobs : int or None, default=None
-        Number of threads: None as many as BLAS may use, -1 all cores.
     class_weight : dict, 'balanced' or None, default=None
         Weight of each class, multiplied with the weights of its rows. Classes that a dict does not
         name weigh 1, and classes without rows do not count.
@@ -146,8 +146,9 @@ default='constant'
     best_loss_ : float or None
         Lowest loss of an epoch; None where validation rows are judged instead.
     stop_reason_ : str
-        Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'converged' (only with
-        'lbfgs'), 'callback', 'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept).
+        Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'callback',
+        'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept); with 'lbfgs' also
+        'converged', 'max_fun' or 'line_search' (no step makes the loss smaller).
     history_ : list of dict
         A record for each epoch (iteration, with 'lbfgs'): `epoch`, `loss`, `validation_loss`,
         `validation_score`, `learning_rate` and `gradient_norm` (of its last step; the norm only
@@ -231,85 +232,34 @@ default='constant'
     class_weight: Any = None
     label_smoothing: Any = 0.0
 
-    # Which targets to encode; None until the labels of a fit are known.
-    if TYPE_CHECKING:
-        # Annotated in the body, it would become a parameter.
-        _targets: ClassTargets | None
-    else:
-        _targets = None
-
     def _loss(self) -> Loss:
-        assert self._targets is not None
-        return self._targets.loss
+        return self._label_targets().loss
 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
     ) -> FitData:
         names = TRAINING if training else VALIDATION
         X, y = check_rows(self, X, y=y, reset=reset, names=names, multi_output=True)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        check_labels(y, names.y)
-        if self._targets is None:
-            self._targets = ClassTargets(y)
-            self.classes_ = self._targets.classes
-        else:
-            self._check_classes(unique_labels(y), names.y, fitting=training)
+        y = self._check_labels(y, names.y, training=training)
         weight = check_weight(sample_weight, X, names.weight)
-        target = self._targets.encode(y, network_dtype(X))
+        weight = self._weigh_classes(y, weight, X, training=training)
+        target = self._label_targets().encode(y, network_dtype(X))
         self.n_outputs_ = target.shape[1]
-        return FitData(X, y, self._weigh_classes(y, weight, X, training), self._smooth(target))
+        return FitData(X, y, weight, self._smooth(target))
 
     def _smooth(self, target: Array) -> Array:
         """Move the targets towards even odds by the share `label_smoothing`."""
         if not self.label_smoothing:
             return target
-        assert self._targets is not None
-        n_choices = target.shape[1] if self._targets.exclusive else 2
+        n_choices = target.shape[1] if self._label_targets().exclusive else 2
         smooth: Array = target * (1 - self.label_smoothing) + self.label_smoothing / n_choices
         return smooth
 
-    def _weigh_classes(
-        self, y: Array, weight: Array | None, X: Any, training: bool
-    ) -> Array | None:
-        """Multiply the rows' weights with those of their classes."""
-        if self.class_weight is None:
-            return weight
-        if y.ndim != 1:
-            if self.class_weight != "balanced":
-                raise ValueError(
-                    "A dict as class_weight needs rows of one class each, but y is a label "
-                    "indicator matrix. Use 'balanced' or sample_weight."
-                )
-            of_row = compute_sample_weight("balanced", y)
-        else:
-            if training:
-                self._weight_of_class = class_weights(self.class_weight, self.classes_, y, weight)
-            of_row = self._weight_of_class[np.searchsorted(self.classes_, y)]
-        product = of_row if weight is None else weight * of_row
-        return check_weight(product, X, "sample_weight times class_weight")
-
-    def _check_classes(self, classes: Array, name: str, *, fitting: bool) -> None:
-        if fitting and self.warm_start and set(classes) != set(self.classes_):
-            raise ValueError(
-                "warm_start can only be used where `y` has the same classes as in the previous "
-                f"call to fit. Previously got {self.classes_}, `y` has {classes}"
-            )
-        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
-            raise ValueError(
-                f"`{name}` has classes not in `self.classes_`. "
-                f"`self.classes_` has {self.classes_}. '{name}' has {classes}."
-            )
-
     def _stratify(self, data: FitData) -> Any:
-        if data.y.ndim != 1:
-            return None
-        # Two classes as truth values, which is how scikit-learn's messages name them.
-        return data.y if self.n_outputs_ > 1 else (data.y == self.classes_[-1])[:, None]
+        return self._strata(data.y)
 
     def _default_score(self, data: FitData, network: Network) -> float:
-        assert self._targets is not None
-        predicted = self._targets.decode(
+        predicted = self._label_targets().decode(
             self._outputs(network, data.selected_rows(), self._fitted_loss.predict)
         )
         return float(accuracy_score(data.y, predicted, sample_weight=data.weight))
@@ -355,7 +305,7 @@ default=None
             The fitted estimator.
         """
         if not (self.warm_start and hasattr(self, "network_")):
-            self._targets = None
+            self._forget_labels()
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
     @available_if(has_partial_fit)
@@ -383,7 +333,7 @@ default=None
         """
         if is_first_partial_fit(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
-            self._targets = ClassTargets(y if multilabel else classes)
+            self._know_labels(y if multilabel else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
     @reads_model
@@ -401,8 +351,7 @@ default=None
             Labels.
         """
         check_is_fitted(self)
-        assert self._targets is not None
-        return self._targets.decode(
+        return self._label_targets().decode(
             self._predicted(self.network_, self._check_new(X), self._fitted_loss.predict)
         )
 
@@ -421,8 +370,7 @@ default=None
             Probabilities, classes in the order of `classes_`.
         """
         check_is_fitted(self)
-        assert self._targets is not None
-        return self._targets.complete(
+        return self._label_targets().complete(
             self._predicted(self.network_, self._check_new(X), self._fitted_loss.predict)
         )
 

@@ -45,9 +45,9 @@ class MLPRegressor(RegressorMixin, ClassNamePrefixFeaturesOutMixin, MultilayerPe
     """Multi-layer perceptron regressor.
 
     It has the parameters, attributes and methods of scikit-learn's class of the same name, with
-    the same meaning, and for the same `random_state` the same network; the parameters from
-    `noise` on are further ones. It minimises the mean loss, summed over the outputs, plus
-    ``alpha / 2 · ‖weights‖² / n`` over each batch of n rows.
+    the same meaning, and for the same `random_state` the same network. Further parameters are
+    `noise`, `noise_level`, `n_jobs` and those from `dropout` on. It minimises the mean loss, summed
+    over the outputs, plus ``alpha / 2 · ‖weights‖² / n`` over each batch of n rows.
 
     Parameters
     ----------
@@ -105,8 +105,6 @@ default='constant'
         Keeps 'adam', 'adamw' and 'rmsprop' from dividing by zero. Only used by these.
     n_iter_no_change : int, default=10
         Epochs without improvement before training stops. Not used by 'lbfgs'.
-    max_fun : int, default=15000
-        Largest number of evaluations. Only used by 'lbfgs'.
     noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
         Disturb the input in training. A function gets a block of rows and a
         `numpy.random.Generator`, and returns as many rows of the same width, such as warped
@@ -114,6 +112,10 @@ default='constant'
     noise_level : float, default=0.3
         Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
         to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
+    n_jobs : int or None, default=None
+        Number of threads: None as many as BLAS may use, -1 all cores.
+    max_fun : int, default=15000
+        Largest number of evaluations. Only used by 'lbfgs'.
     dropout : float or list of float, default=0.0
         Share of a hidden layer's outputs that is dropped in training; one for all, or one each.
     layer_norm : bool, default=False
@@ -127,8 +129,6 @@ default='constant'
     pretrained : Network, Part or None, default=None
         Trained layers to begin with, such as an autoencoder's `encoder_`. They come before the
         layers of `hidden_layer_sizes`, start from their weights and are trained on.
-    n_jobs : int or None, default=None
-        Number of threads: None as many as BLAS may use, -1 all cores.
     quantile : float or list of float, default=0.5
         Which quantiles to predict; those of a list never cross. Only used by 'pinball'.
     huber_delta : float, default=1.0
@@ -146,8 +146,9 @@ default='constant'
     best_loss_ : float or None
         Lowest loss of an epoch; None where validation rows are judged instead.
     stop_reason_ : str
-        Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'converged' (only with
-        'lbfgs'), 'callback', 'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept).
+        Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'callback',
+        'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept); with 'lbfgs' also
+        'converged', 'max_fun' or 'line_search' (no step makes the loss smaller).
     history_ : list of dict
         A record for each epoch (iteration, with 'lbfgs'): `epoch`, `loss`, `validation_loss`,
         `validation_score`, `learning_rate` and `gradient_norm` (of its last step; the norm only

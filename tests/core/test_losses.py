@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from skscratch.core import Huber, Loss, LossBuffers
+from skscratch.core import Dense, Huber, Loss, LossBuffers, Network, Pinball, Zeros
 from tests.core.common import rows, target_for, weights
 
 LOSSES = pytest.mark.parametrize("name", Loss.members())
@@ -161,3 +161,60 @@ def test_a_few_units_of_rounding_outside_count_as_the_end(name, dtype):
             assert Loss.named(name).allows(low, high, array.dtype) is allowed
     # Whole numbers have no rounding.
     assert Loss.named(name).allows(0, 1, np.dtype(np.uint8))
+
+
+# What training may start from
+
+
+@LOSSES
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_baseline_is_the_best_constant(name, dtype):
+    loss, target, weight = Loss.named(name), target_for(name, dtype=dtype), weights(dtype=dtype)
+    start = loss.baseline(target, weight)
+    assert start.dtype == dtype
+
+    def value(raw):
+        raw = np.repeat(raw[np.newaxis].astype(np.float64), len(target), axis=0)
+        return float(weight @ loss.of_rows(raw, target.astype(np.float64)))
+
+    least = value(start)
+    # No class is taken for impossible, which costs a millionth.
+    tolerance = 1e-5
+    rng = np.random.default_rng(0)
+    # The losses are convex: what is no local improvement is none at all.
+    for size in (1e-3, 1e-1, 1.0, 10.0):
+        for direction in rng.normal(size=(50, len(start))):
+            assert least <= value(start + size * direction) * (1 + tolerance)
+
+
+@LOSSES
+def test_the_baseline_takes_weights_for_repetitions(name):
+    loss, target, weight = Loss.named(name), target_for(name), weights()
+    repeated = np.repeat(target, weight.astype(int), axis=0)
+    expected = loss.baseline(repeated)
+    np.testing.assert_allclose(loss.baseline(target, weight), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_baseline_of_several_quantiles_is_the_quantiles():
+    loss = Pinball((0.1, 0.5, 0.9))
+    target = np.repeat(np.random.default_rng(0).normal(size=(999, 1)), 3, axis=1)
+    predicted = loss.predict(loss.baseline(target)[np.newaxis])[0]
+    expected = np.quantile(target[:, 0], loss.quantiles, method="inverted_cdf")
+    np.testing.assert_allclose(predicted, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["binary_log_loss", "log_loss", "poisson"])
+def test_the_baseline_is_never_certain(name):
+    target = np.zeros((20, 2))
+    if name == "log_loss":
+        target[:, 0] = 1
+    assert np.abs(Loss.named(name).baseline(target)).max() < 15
+
+
+def test_training_can_start_from_the_baseline():
+    target = np.random.default_rng(0).poisson(3.0, size=(50, 2)).astype(float)
+    loss = Loss.named("poisson")
+    network = Network([Dense(2, Zeros())], n_in=3)
+    network.views[0].b[:] = loss.baseline(target)
+    expected = np.repeat(target.mean(axis=0)[np.newaxis], 4, axis=0)
+    np.testing.assert_allclose(loss.predict(network(np.ones((4, 3)))), expected)

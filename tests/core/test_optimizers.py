@@ -1,7 +1,21 @@
 import numpy as np
 import pytest
 
-from skscratch.core import SGD, Adam, AdamW, Optimizer, RMSprop
+from skscratch.core import (
+    SGD,
+    Adam,
+    AdamW,
+    Averaged,
+    Constant,
+    Dense,
+    Network,
+    Objective,
+    Optimizer,
+    RMSprop,
+    SquaredError,
+    Tanh,
+    train,
+)
 from skscratch.core.optimizers import FLUSH_EVERY
 
 W = np.array([1.0, -2.0, 0.5])
@@ -69,6 +83,58 @@ def test_blocks_give_the_bits_of_the_whole(name, cut):
             scratch = np.empty_like(blocks[place])
             optimizer.update(blocks[place], copy[place], slots, scratch, 0.01, t)
     np.testing.assert_array_equal(whole, blocks)
+
+
+@pytest.mark.parametrize("power", [0.0, 3.0])
+@pytest.mark.parametrize("inner", [SGD(0.9), Adam(), AdamW(), RMSprop()], ids=repr)
+def test_averaged_is_the_mean_by_hand(inner, power):
+    alone, mean = W.copy(), None
+    averaged, w = Averaged(inner, power), W.copy()
+    states = inner.start(alone), averaged.start(w)
+    for t, gradient in enumerate(np.array(GRADIENTS * 5), 1):
+        inner.step(alone, gradient.copy(), 0.1, states[0])
+        averaged.step(w, gradient.copy(), 0.1, states[1])
+        share = (1 + power) / (t + power)
+        mean = alone.copy() if t == 1 else (1 - share) * mean + share * alone
+    np.testing.assert_array_equal(w, alone)
+    averaged.end_epoch(w, states[1])
+    np.testing.assert_allclose(w, mean, rtol=1e-13)
+
+
+def test_training_averages_all_steps_over_all_runs():
+    X, y = np.random.default_rng(0).normal(size=(2, 40, 3))
+    steps, networks = [], [Network([Dense(4), Tanh(), Dense(3)], 3, rng=1) for _ in range(4)]
+    objectives = [Objective(network, SquaredError()) for network in networks]
+    options = {"schedule": Constant(0.01), "batch_size": 10}
+
+    class Recorded(Adam):
+        def update(self, w, *others):
+            super().update(w, *others)
+            steps.append(w.copy())
+
+    train(objectives[0], X, y, optimizer=Recorded(), max_epochs=6, rng=0, **options)
+    train(objectives[1], X, y, optimizer=Averaged(), max_epochs=6, rng=0, **options)
+    np.testing.assert_allclose(networks[1].params, np.mean(steps, axis=0), rtol=1e-12)
+    # In pieces the bits are the same.
+    state = None
+    for _ in range(3):
+        state = train(
+            objectives[2], X, y, optimizer=Averaged(), max_epochs=2, rng=0, state=state, **options
+        ).state
+    np.testing.assert_array_equal(networks[2].params, networks[1].params)
+    # Parameters that were assigned in between count, and the mean starts from them.
+    networks[2].params[:] = 0.5
+    train(objectives[2], X, y, optimizer=Averaged(), max_epochs=1, rng=0, state=state, **options)
+    assert np.abs(networks[2].params - 0.5).max() < 0.1
+
+
+def test_averaged_keeps_what_belongs_to_its_optimizer():
+    w = W.copy()
+    with pytest.raises(ValueError, match="made by Averaged"):
+        Averaged(RMSprop()).check_state(Averaged(Adam()).start(w), w)
+    Averaged(Adam(0.8)).check_state(Averaged(Adam()).start(w), w)
+    with pytest.raises(ValueError, match="must be an Optimizer"):
+        Averaged("adam")
 
 
 @OPTIMIZERS

@@ -87,7 +87,7 @@ def interrupted(model, seconds, press=_thread.interrupt_main):
 @pytest.fixture
 def pressed_before_the_first_step(monkeypatch):
     """Press Ctrl-C when training has begun, before its first step."""
-    from skscratch.estimators import _base, _perceptron, linear_svm
+    from skscratch.estimators import _base, linear_svm
 
     def begin():
         interrupts = begin_training()
@@ -95,7 +95,7 @@ def pressed_before_the_first_step(monkeypatch):
         return interrupts
 
     begin_training = _base.begin_training
-    for module in (_base, _perceptron, linear_svm):
+    for module in (_base, linear_svm):
         monkeypatch.setattr(module, "begin_training", begin)
 
 

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from skscratch import LinearSVM
-from skscratch.estimators.linear_svm import _AveragedSGD
+from skscratch.estimators.linear_svm import _ScaledSGD
 
 LOADERS = [load_iris, load_breast_cancer, load_wine, load_digits]
 
@@ -331,7 +331,9 @@ def test_the_joint_machine_goes_on_only_with_as_many_weight_vectors():
     X, y = scaled(load_breast_cancer)
     model = LinearSVM(solver="sgd", random_state=0).partial_fit(X, y, classes=[0, 1])
     model.set_params(fit_intercept=False)
-    with pytest.raises(ValueError, match="fit_intercept and multi_class must stay the same"):
+    with pytest.raises(
+        ValueError, match="fit_intercept, multi_class and average must stay the same"
+    ):
         model.partial_fit(X, y)
     X, y = scaled(load_iris)
     model = LinearSVM(random_state=0).fit(X[y < 2], y[y < 2])
@@ -375,15 +377,22 @@ def test_many_threads_at_once_give_the_results_of_one():
         np.testing.assert_array_equal(scores, model.decision_function(X))
 
 
-def test_the_mean_of_the_steps_rests_where_they_swing():
-    optimizer = _AveragedSGD()
-    w, velocity, mean, scratch = np.ones(3), np.zeros(3), np.zeros(3), np.empty(3)
+def test_a_rate_of_its_own_for_each_parameter():
+    optimizer = _ScaledSGD()
+    w, velocity, scratch = np.ones(3), np.zeros(3), np.empty(3)
     rate = np.array([1.0, 1.0, 0.5])
     for t in range(1, 101):
-        optimizer.update(w, 2 * w, (velocity, mean, rate), scratch, 1.0, t)
-    np.testing.assert_allclose(mean, 0, atol=0.03)
-    # Half of the rate takes the last one to the middle at once.
+        optimizer.update(w, 2 * w, (velocity, rate), scratch, 1.0, t)
+    # The gradient of w² at the rate 1 leads from 1 to -1 and back, at 0.5 to the minimum.
     np.testing.assert_array_equal(w, [1, 1, 0])
+
+
+def test_average_cannot_change_within_a_stream():
+    X, y = scaled(load_iris)
+    model = LinearSVM(random_state=0).partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="average"):
+        model.set_params(average=True).partial_fit(X, y)
+    assert np.isfinite(model.set_params(average=False).partial_fit(X, y).coef_).all()
 
 
 def test_a_problem_of_little_weight_learns_as_fast_as_the_others():

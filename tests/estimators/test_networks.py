@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from skscratch import AutoencoderTransformer, MLPClassifier, MLPRegressor
-from skscratch.core import Dense, Network
+from skscratch.core import Adam, AdamW, Averaged, Dense, Network
 
 # Wide enough to be cut into shards.
 WIDE = {"hidden_layer_sizes": (120, 90), "batch_size": 128, "random_state": 0, "max_iter": 3}
@@ -1047,6 +1047,33 @@ def test_the_reason_why_lbfgs_ended_is_public():
     options = {"solver": "lbfgs", "hidden_layer_sizes": (3,), "random_state": 0}
     assert MLPClassifier(max_iter=2, **options).fit(X, y).stop_reason_ == "max_iter"
     assert MLPClassifier(max_iter=5000, tol=1e-2, **options).fit(X, y).stop_reason_ == "converged"
+    with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge .*max_fun was reached"):
+        few = MLPClassifier(max_fun=3, **options).fit(X, y)
+    assert few.stop_reason_ == "max_fun"
+
+
+@EACH
+def test_every_network_can_predict_with_the_mean_of_its_steps(estimator):
+    X, y = data()
+    alone, averaged, steps = (clone(estimator) for _ in range(3))
+    alone.fit(X, y)
+    averaged.set_params(solver=Averaged(Adam())).fit(X, y)
+    assert np.isfinite(params(averaged)).all()
+    assert not np.array_equal(params(alone), params(averaged))
+    steps.set_params(solver=Averaged(Adam()), learning_rate="constant")
+    whole = clone(steps).fit(X, y)
+    classes = {"classes": [0, 1, 2]} if hasattr(whole, "classes_") else {}
+    for _ in range(whole.n_iter_):
+        steps.partial_fit(X, y, **classes)
+    np.testing.assert_array_equal(params(steps), params(whole))
+
+
+def test_averaged_decay_replaces_the_penalty_as_the_decay_alone_does():
+    X, y = data()
+    model = MLPClassifier(**WIDE, alpha=0.5)
+    decays = clone(model).set_params(solver=Averaged(AdamW(weight_decay=0.0))).fit(X, y)
+    none = clone(model).set_params(solver=Averaged(Adam()), alpha=0.0).fit(X, y)
+    np.testing.assert_array_equal(params(decays), params(none))
 
 
 @EACH

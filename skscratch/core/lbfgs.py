@@ -1,0 +1,213 @@
+"""L-BFGS: steps on all rows at once, by SciPy, with the history and the stopping of `train`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import OptimizeResult, minimize
+
+from skscratch.core.evaluate import Evaluator
+from skscratch.core.functions import Array
+from skscratch.core.interrupts import Interrupts
+from skscratch.core.objective import Objective
+from skscratch.core.optimizers import SGD
+from skscratch.core.rows import Rows
+from skscratch.core.training import DivergenceError, TrainingRun, TrainingState, start
+from skscratch.core.workers import Workers
+
+
+@dataclass(frozen=True)
+class LBFGS:
+    """How long `minimise_lbfgs` goes on: evaluations at most, and the gradient's largest entry."""
+
+    max_evaluations: int = 15_000
+    tol: float = 1e-4
+
+
+def minimise_lbfgs(
+    objective: Objective,
+    X: Array | Rows,
+    target: Array | Rows,
+    limits: LBFGS | None = None,
+    *,
+    max_epochs: int = 200,
+    weight: Array | None = None,
+    validate: Callable[[], float] | None = None,
+    keep_best: bool = False,
+    before_epoch: Callable[[], None] | None = None,
+    on_epoch: Callable[[TrainingRun], bool | None] | None = None,
+    n_threads: int = 1,
+    state: TrainingState | None = None,
+    interrupts: Interrupts | None = None,
+) -> TrainingRun:
+    """Train the objective's network in place, by L-BFGS (Liu & Nocedal, 1989).
+
+    An iteration counts as an epoch, though it may evaluate the objective several times. If the
+    first evaluation is the last one, it counts as well.
+
+    Parameters
+    ----------
+    objective : Objective
+        The function to minimise. It must be the same at every call, so no layer may draw random
+        numbers.
+    X, target : ndarray of shape (n, n_in) and (n, n_out), or Rows
+        Training data. Passing the same object twice trains an autoencoder.
+    limits : LBFGS, optional
+        When to stop.
+    max_epochs : int, default=200
+        Largest number of iterations.
+    weight : ndarray of shape (n,) or (n, n_out), optional
+        Weights of the rows, or of each output of them.
+    validate : callable, optional
+        Returns a score after each iteration, higher is better.
+    keep_best : bool, default=False
+        Leave the network with the parameters of the best score.
+    before_epoch, on_epoch : callable, optional
+        Called at the beginning of what follows each iteration, and at its end with the run so far,
+        where True stops.
+    n_threads : int, default=1
+        Threads to use. The result has the same bits for any number.
+    state : TrainingState, optional
+        Its best score is the one to exceed.
+    interrupts : Interrupts, optional
+        Let Ctrl-C end the training with the parameters of the last whole iteration.
+
+    Returns
+    -------
+    TrainingRun
+        `stopped` is ``"converged"``, ``"max_evaluations"``, ``"line_search"`` (which found no
+        smaller value), ``"on_epoch"``, ``"interrupted"`` or None (all iterations were run).
+
+    Raises
+    ------
+    ValueError
+        X, target and network do not fit together.
+    DivergenceError
+        The objective or the parameters are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skscratch.core import Dense, Network, Objective, SquaredError, minimise_lbfgs
+    >>> X = np.arange(5.0).reshape(-1, 1)
+    >>> network = Network([Dense(1)], n_in=1, rng=0)
+    >>> minimise_lbfgs(Objective(network, SquaredError()), X, 2 * X + 1).stopped
+    'converged'
+    >>> network(np.array([[10.0]])).round(3).tolist()
+    [[21.0]]
+    """
+    run = TrainingRun(start(objective, SGD(), None) if state is None else state)
+    params = objective.network.params
+    iterations = _Iterations(run, params, validate, keep_best, before_epoch, on_epoch)
+    with np.errstate(over="ignore", invalid="ignore"), Workers(n_threads) as workers:
+        evaluator = Evaluator(objective, X, target, weight, X.shape[0], workers)
+        try:
+            iterations.run_all(evaluator, limits or LBFGS(), max_epochs, interrupts)
+        except KeyboardInterrupt:
+            if interrupts is None:
+                raise
+            interrupts.requested, run.stopped = True, "interrupted"
+            iterations.go_back()
+    if keep_best and run.state.best_params is not None:
+        params[:] = run.state.best_params
+    if not np.isfinite(params).all():
+        raise _divergence()
+    return run
+
+
+class _Iterations:
+    """L-BFGS, and what happens after each iteration: validation, history, the decision to stop."""
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        params: Array,
+        validate: Callable[[], float] | None,
+        keep_best: bool,
+        before_epoch: Callable[[], None] | None,
+        on_epoch: Callable[[TrainingRun], bool | None] | None,
+    ) -> None:
+        self.run, self.params, self.validate, self.keep_best = run, params, validate, keep_best
+        self.before_epoch, self.on_epoch = before_epoch, on_epoch
+        self.value = math.inf
+        #: How many iterations were whole, and the parameters then.
+        self.last = 0, params.copy()
+
+    def run_all(
+        self,
+        evaluator: Evaluator,
+        limits: LBFGS,
+        max_epochs: int,
+        interrupts: Interrupts | None,
+    ) -> None:
+        """Run SciPy's L-BFGS-B on all rows, and leave in the run why it stopped."""
+        n, run = evaluator.n_rows, self.run
+
+        def value_and_grad(params: Array) -> tuple[float, Array]:
+            if interrupts is not None and interrupts.requested:
+                raise KeyboardInterrupt
+            self.params[:] = params
+            result = evaluator(slice(0, n), n)
+            self.value = result.value
+            return result.value, evaluator.objective.gradient(result).astype(np.float64)
+
+        def after(params: Array) -> None:
+            self.end(params)
+            if run.stopped is not None:
+                raise StopIteration
+
+        options = {"maxfun": limits.max_evaluations, "maxiter": max_epochs, "gtol": limits.tol}
+        first = self.params.astype(np.float64)
+        result = minimize(
+            value_and_grad, first, method="L-BFGS-B", jac=True, callback=after, options=options
+        )
+        if run.stopped is None and not math.isfinite(result.fun):
+            raise _divergence()
+        if not run.n_epochs:
+            self.end(result.x)
+        self.params[:] = result.x
+        if run.stopped is None:
+            run.stopped, run.message = _why(result, limits), result.message
+
+    def end(self, params: Array) -> None:
+        """End an iteration; leave the reason in the run if it is the last one."""
+        run, state = self.run, self.run.state
+        if self.before_epoch is not None:
+            self.before_epoch()
+        self.params[:] = params
+        run.losses.append(self.value)
+        run.rates.append(None)
+        run.norms.append(None)
+        state.best_loss = min(state.best_loss, self.value)
+        if self.validate is not None:
+            run.scores.append(self.validate())
+            if run.scores[-1] > state.best_score:
+                state.best_score = run.scores[-1]
+                if self.keep_best:
+                    state.best_params = self.params.copy()
+        self.last = self.last[0] + 1, self.params.copy()
+        if self.on_epoch is not None and self.on_epoch(run):
+            run.stopped = "on_epoch"
+
+    def go_back(self) -> None:
+        """Let parameters and history be those of the last whole iteration."""
+        n_whole, params = self.last
+        self.params[:] = params
+        run = self.run
+        for column in (run.losses, run.scores, run.rates, run.norms):
+            del column[n_whole:]
+
+
+def _divergence() -> DivergenceError:
+    return DivergenceError("L-BFGS has reached values that are not finite.")
+
+
+def _why(result: OptimizeResult, limits: LBFGS) -> str | None:
+    if result.success:
+        return "converged"
+    if result.status != 1:
+        return "line_search"
+    return "max_evaluations" if result.nfev >= limits.max_evaluations else None

@@ -1,0 +1,115 @@
+"""What an estimator makes of its parameters and its data, before anything is trained.
+
+An `Architecture` is the function to learn, a `Training` the way to learn it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from skscratch.core.functions import Array
+from skscratch.core.layers import Layer
+from skscratch.core.lbfgs import LBFGS
+from skscratch.core.losses import Loss
+from skscratch.core.network import Network
+from skscratch.core.objective import Objective
+from skscratch.core.optimizers import Optimizer
+from skscratch.core.schedules import Constant, Cosine, OneCycle, Schedule
+from skscratch.core.training import Patience
+
+# Schedules that run towards an end.
+ENDING = Cosine | OneCycle
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """A network and its loss. If two are equal, what was trained as one can go on as the other.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The layers. Those that act in training only, such as noise, make no difference.
+    loss : Loss
+        The loss of a row, summed over its outputs.
+    scale : float, default=1.0
+        A constant factor on the loss.
+    ties : mapping of int to int, default={}
+        Layer -> earlier layer whose transposed weights it uses.
+    initial : mapping of int to mapping, default={}
+        Layer -> name -> initial values, where they are not drawn.
+    """
+
+    layers: Sequence[Layer]
+    loss: Loss
+    scale: float = 1.0
+    ties: Mapping[int, int] = field(default_factory=dict)
+    initial: Mapping[int, Mapping[str, Array]] = field(default_factory=dict)
+
+    def network(self, n_in: int, dtype: Any, rng: Any) -> Network:
+        """Build the network; `rng` None leaves its parameters at 0."""
+        network = Network(self.layers, n_in, dtype, rng=rng, ties=self.ties)
+        for place, values in self.initial.items():
+            for name, value in values.items():
+                getattr(network.views[place], name)[...] = value
+        return network
+
+    def objective(self, network: Network, l2: float = 0.0) -> Objective:
+        """Return what training a network of this kind minimises."""
+        return Objective(network, self.loss, l2=l2, scale=self.scale)
+
+    def _lasting(self) -> tuple[Any, ...]:
+        """Return what makes a difference to predictions."""
+        kept = [i for i, layer in enumerate(self.layers) if not layer.only_in_training]
+        place = {i: k for k, i in enumerate(kept)}
+        ties = {place[i]: place[j] for i, j in self.ties.items()}
+        return [self.layers[i] for i in kept], ties, self.loss
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Architecture) and self._lasting() == other._lasting()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    optimizer : Optimizer or LBFGS
+        How a gradient changes the parameters.
+    schedule : Schedule
+        The learning rate over time.
+    batch_size, max_epochs : int
+        Rows in a batch; passes over the rows.
+    patience : Patience or None, default=None
+        When to stop early.
+    l2 : float, default=0.0
+        Strength of the L2 penalty on the weights.
+    max_norm : float or None, default=None
+        Shorten longer gradients to this norm.
+    monitor : str, callable or None, default='loss'
+        What a validation set is judged by.
+    """
+
+    optimizer: Optimizer | LBFGS
+    schedule: Schedule
+    batch_size: int
+    max_epochs: int
+    patience: Patience | None = None
+    l2: float = 0.0
+    max_norm: float | None = None
+    monitor: Any = "loss"
+
+    def of_one_call(self) -> Training:
+        """Return the same for a call of `partial_fit`: one epoch, at a rate that knows no end.
+
+        The number of calls is unknown. A schedule that runs towards an end would have the network
+        stop learning half-way.
+        """
+        schedule = self.schedule
+        if isinstance(schedule, ENDING):
+            schedule = Constant(schedule.initial)
+        return replace(self, max_epochs=1, schedule=schedule)
