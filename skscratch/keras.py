@@ -44,7 +44,7 @@ from skscratch.core import (
     Tanh,
     Zeros,
 )
-from skscratch.estimators._sklearn import RandomDraws
+from skscratch.estimators._random import RandomDraws
 from skscratch.estimators.autoencoder import AutoencoderTransformer
 from skscratch.estimators.mlp_classifier import MLPClassifier
 from skscratch.estimators.mlp_regressor import MLPRegressor

@@ -39,7 +39,8 @@ from skscratch.core import Corruption, Network, OptimizerState, Part, TrainingSt
 from skscratch.core.named import Named
 from skscratch.core.network import Stack
 from skscratch.core.schedules import Clock
-from skscratch.estimators._sklearn import RandomDraws
+from skscratch.estimators._random import RandomDraws
+from skscratch.estimators._sklearn import CALLBACKS, OUTPUT_CONFIG
 from skscratch.estimators._targets import ClassTargets, SignTargets
 from skscratch.estimators.autoencoder import AutoencoderTransformer
 from skscratch.estimators.linear_svm import LinearSVM, _ScaledSGD, _Stream
@@ -74,9 +75,6 @@ VERSIONS = {"skscratch": __version__, "scikit-learn": sklearn.__version__}
 SCHEMA, VERSIONS_FILE = "schema.json", "skscratch.json"
 # How large a description may be, unless it is less than so many times what it takes in the file.
 LARGEST_SCHEMA, LARGEST_RATIO = 1 << 26, 100
-# Live objects that belong to one process.
-CALLBACKS = "_skl_callbacks"
-OUTPUT = "_sklearn_output_config"
 # What passes rows through an estimator.
 METHODS = (
     "predict",
@@ -597,8 +595,8 @@ def _try_out(estimator: Any) -> None:
         if shapes != ((len(estimator.coef_), estimator.n_features_in_), shapes[0][:1]):
             raise ValueError(f"coef_ and intercept_ have the shapes {shapes}.")
     blank = copy.copy(estimator)
-    # Tables need a library that may not be here.
-    vars(blank).pop(OUTPUT, None)
+    # Data frames need a library that may not be installed here.
+    vars(blank).pop(OUTPUT_CONFIG, None)
     for name in ("coef_", "intercept_"):
         if name in vars(blank):
             setattr(blank, name, np.zeros_like(getattr(blank, name)))

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-# scikit-learn runs its array API checks only where this is set before SciPy is imported.
+# scikit-learn runs its array API checks only if this is set before SciPy is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -11,15 +11,15 @@ from hypothesis import settings
 
 from skscratch.core import Activation, Initializer, Layer, Loss, Noise, Optimizer, Schedule
 
-# The same examples at every run, so that whoever sees a failure can see it again. New ones are
-# drawn by ``pytest --hypothesis-profile=search``.
+# The same examples in every run, so that failures are reproducible. New examples are drawn by
+# ``pytest --hypothesis-profile=search``.
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("search", derandomize=False)
 settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items):
-    """Skip the examples in the docstrings that need Keras where it is not installed."""
+    """Skip the docstring examples that need Keras if it is not installed."""
     if importlib.util.find_spec("tensorflow") is None:
         for item in items:
             if item.path.parts[-2:] == ("skscratch", "keras.py"):
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Skip what needs callbacks where scikit-learn has none: before version 1.9."""
+    """Skip tests that need callbacks if scikit-learn has none: before version 1.9."""
     try:
         return (yield)
     except ImportError as error:
@@ -39,7 +39,7 @@ def pytest_runtest_call(item):
 
 @pytest.fixture
 def registries_as_before():
-    """Forget the classes that a test registers: others are parametrized over what there is."""
+    """Unregister the classes that a test registers: others are parametrized over the registries."""
     families = (Activation, Initializer, Layer, Loss, Noise, Optimizer, Schedule)
     before = [(family, dict(family._members)) for family in families]
     yield

@@ -1,7 +1,7 @@
 """Compare the bits of fitted parameters between two commits: ``python -m tests.hashes COMMIT``.
 
 Some twenty configurations are fitted on bundled data, once by the code of an earlier commit, in a
-temporary worktree, and once by the code at hand. The table has the SHA-256 of the fitted parameters
+temporary worktree, and once by the current code. The table has the SHA-256 of the fitted parameters
 of both. Nothing is stored: bits depend on the machine, so both are computed in one run.
 """
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def configurations() -> dict[str, Callable[[], Any]]:
-    """Return functions that fit one estimator each, by name. They use public parameters only."""
+    """Return functions by name that fit one estimator each, with public parameters only."""
     from sklearn.datasets import load_diabetes, load_digits
 
     from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor
@@ -106,7 +106,7 @@ def digest(model: Any) -> str:
 
 
 def print_digests() -> None:
-    """Print the digests of the code that this process imports, as JSON."""
+    """Compute the digests with the code that this process imports; print them as JSON."""
     warnings.simplefilter("ignore")
     print(json.dumps({name: digest(fit()) for name, fit in configurations().items()}))
 

@@ -1,4 +1,4 @@
-"""Mish in the three forms in which a user may write an activation."""
+"""Mish in the three forms that a custom activation can have."""
 
 import numpy as np
 

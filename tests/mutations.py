@@ -49,7 +49,7 @@ COMPARISONS = {
     ast.In: ast.NotIn,
     ast.NotIn: ast.In,
 }
-# Which tests are those of a module, besides the ones of its own name.
+# The tests of each module, besides the test file of the same name.
 TESTS = {
     "core/functions": ["core/test_activations", "core/test_losses"],
     "core/interrupts": ["core/test_interrupts"],
@@ -96,19 +96,38 @@ TESTS = {
         "estimators/test_networks",
     ],
     "core/workers": ["core/test_workers", "core/test_training"],
-    "linear/solver": ["estimators/test_linear_svm"],
-    "linear/losses": ["linear/test_solver", "estimators/test_linear_svm"],
-    "linear/products": ["linear/test_solver", "estimators/test_linear_svm"],
+    **{
+        f"linear/{name}": ["linear/test_solver", "estimators/test_linear_svm"]
+        for name in (
+            "arrays",
+            "losses",
+            "products",
+            "systems",
+            "problems",
+            "directions",
+            "line_search",
+            "solver",
+        )
+    },
     "estimators/_base": [
         "estimators/test_networks",
         "estimators/test_mlp",
         "estimators/test_interrupts",
         "estimators/test_with_scikit_learn",
     ],
-    "estimators/_sklearn": [
+    **{
+        f"estimators/{name}": [
+            "estimators/test_networks",
+            "estimators/test_linear_svm",
+            "estimators/test_with_scikit_learn",
+        ]
+        for name in ("_sklearn", "_available", "_data", "_random", "_threads")
+    },
+    "estimators/_state": [
         "estimators/test_networks",
         "estimators/test_linear_svm",
-        "estimators/test_with_scikit_learn",
+        "estimators/test_threads",
+        "estimators/test_interrupts",
     ],
     "estimators/_targets": ["estimators/test_mlp", "estimators/test_linear_svm"],
     "core/lbfgs": ["core/test_lbfgs", "estimators/test_mlp"],
@@ -153,7 +172,7 @@ class Mutation:
 
 
 def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
-    """Return the nodes that can be changed, and how."""
+    """Yield the nodes that can be changed, each with the kind of change."""
     # Annotations are not executed.
     skipped = {id(part) for note in _annotations(tree) for part in ast.walk(note)}
     for node in ast.walk(tree):
@@ -185,7 +204,7 @@ def _is_call(node: ast.AST) -> bool:
 
 
 def change(tree: ast.Module, number: int) -> tuple[ast.AST, str]:
-    """Change the place of that number in the tree; return it as it was, and how."""
+    """Change the place of that number in the tree; return the old node and the kind of change."""
     node, what = list(places(tree))[number]
     before = copy.deepcopy(node)
     if what == "operator":
@@ -213,7 +232,7 @@ def _replace(tree: ast.Module, node: ast.AST, new: ast.AST) -> None:
 
 
 def draw(n: int, seed: int) -> list[Mutation]:
-    """Draw mutations, all places alike."""
+    """Draw mutations, all places with the same probability."""
     modules = sorted((ROOT / "skscratch").glob("core/*.py"))
     modules += sorted((ROOT / "skscratch").glob("linear/*.py"))
     modules += sorted((ROOT / "skscratch").glob("estimators/*.py"))
@@ -239,7 +258,7 @@ def tests_of(module: str) -> list[str]:
 
 
 def survives(mutation: Mutation, folder: Path, limit: float) -> bool:
-    """Run the tests of the module against the mutation; whether all of them pass."""
+    """Run the tests of the module against the mutation; return whether all of them pass."""
     path = folder / "skscratch" / f"{mutation.module}.py"
     source = path.read_text(encoding="utf-8")
     path.write_text(mutation.text, encoding="utf-8")
@@ -256,7 +275,7 @@ def survives(mutation: Mutation, folder: Path, limit: float) -> bool:
         )
         return run.returncode == 0
     except subprocess.TimeoutExpired:
-        # A loop that does not end is seen.
+        # An endless loop counts as caught.
         return False
     finally:
         path.write_text(source, encoding="utf-8")

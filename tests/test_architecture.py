@@ -1,4 +1,4 @@
-"""Imports run one way: core, then estimators, then what a user runs."""
+"""Imports run one way: core, then estimators, then the modules and commands that use them."""
 
 import ast
 import subprocess
@@ -15,8 +15,8 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 
-# The layers of the house from the ground up. A module may import those below its own layer, and
-# within the core and the estimators those that stand before it in its list.
+# The layers of the architecture, lowest first. A module may import modules of lower layers and,
+# within a package, those before it in its list.
 CORE = [
     "named",
     "functions",
@@ -39,10 +39,24 @@ CORE = [
     "lbfgs",
     "checks",
 ]
-LINEAR = ["losses", "products", "solver"]
+LINEAR = [
+    "arrays",
+    "losses",
+    "products",
+    "systems",
+    "problems",
+    "directions",
+    "line_search",
+    "solver",
+]
 ESTIMATORS = [
     "_kinds",
     "_sklearn",
+    "_state",
+    "_available",
+    "_data",
+    "_random",
+    "_threads",
     "_parameters",
     "_targets",
     "_plan",
@@ -54,7 +68,7 @@ ESTIMATORS = [
     "linear_svm",
 ]
 USERS = ["datasets", "images", "display", "persistence", "keras"]
-FLOORS = [
+LAYERS = [
     *[f"skscratch.core.{name}" for name in CORE],
     "skscratch.core",
     *[f"skscratch.linear.{name}" for name in LINEAR],
@@ -68,15 +82,15 @@ FLOORS = [
     "skscratch._command_line",
     "skscratch.__main__",
 ]
-# What each room may use from outside the house, besides the standard library.
-OUTSIDE = {
+# Third-party packages that each package may import.
+THIRD_PARTY = {
     "skscratch.core": {"numpy", "scipy", "threadpoolctl"},
     "skscratch.linear": {"numpy", "scipy"},
     "skscratch.estimators": {"numpy", "scipy", "sklearn", "joblib"},
     "skscratch.keras": {"numpy", "sklearn", "keras"},
 }
-# The core's rooms that must know nothing of each other, though one stands before the other.
-APART = {
+# Modules of the core that must not import each other, although their order would allow it.
+INDEPENDENT = {
     "losses": {"layers", "activations", "network"},
     "optimizers": {"layers", "activations", "losses", "network", "objective"},
     "schedules": {"layers", "activations", "losses", "network", "objective", "optimizers"},
@@ -86,15 +100,15 @@ APART = {
 }
 
 
-def floor(module):
-    """The floor of a module; all experiments share one, in which they may use each other."""
+def layer_of(module):
+    """Return the layer of a module; all experiments are one layer and may import each other."""
     if module.startswith("skscratch.experiments"):
         module = "skscratch.experiments"
-    return FLOORS.index(module)
+    return LAYERS.index(module)
 
 
 def imports(path):
-    """Every module that a file imports, wherever in the file."""
+    """Yield every module that a file imports, at any place in the file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -105,38 +119,40 @@ def imports(path):
                 yield full if full in MODULES else node.module
 
 
-def test_every_module_has_its_floor():
+def test_every_module_belongs_to_a_layer():
     for module in MODULES:
-        floor(module)
+        layer_of(module)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_arrow_runs_back(module):
+def test_imports_run_one_way(module):
     for imported in imports(MODULES[module]):
         if not imported.startswith("skscratch") or imported == module:
             continue
-        same_experiments = floor(module) == floor(imported)
-        assert floor(imported) < floor(module) or same_experiments, (
-            f"{module} imports {imported}, which stands above it"
+        both_experiments = layer_of(module) == layer_of(imported)
+        assert layer_of(imported) < layer_of(module) or both_experiments, (
+            f"{module} imports {imported}, which is in a higher layer"
         )
 
 
-@pytest.mark.parametrize("room", OUTSIDE)
-def test_what_comes_from_outside(room):
+@pytest.mark.parametrize("package", THIRD_PARTY)
+def test_third_party_imports_are_allowed_ones(package):
     for module, path in MODULES.items():
-        if module.startswith(room):
+        if module.startswith(package):
             foreign = {name.partition(".")[0] for name in imports(path)} - {"skscratch"}
             foreign -= set(sys.stdlib_module_names)
-            assert foreign <= OUTSIDE[room], f"{module} imports {foreign - OUTSIDE[room]}"
+            assert foreign <= THIRD_PARTY[package], (
+                f"{module} imports {foreign - THIRD_PARTY[package]}"
+            )
 
 
-@pytest.mark.parametrize("name", APART)
-def test_rooms_that_know_nothing_of_each_other(name):
+@pytest.mark.parametrize("name", INDEPENDENT)
+def test_independent_modules_do_not_import_each_other(name):
     used = {m.removeprefix("skscratch.core.") for m in imports(MODULES[f"skscratch.core.{name}"])}
-    assert not used & APART[name]
+    assert not used & INDEPENDENT[name]
 
 
-def test_private_names_of_scikit_learn_stand_in_one_file():
+def test_private_names_of_scikit_learn_are_used_in_one_file():
     for module, path in MODULES.items():
         if module == "skscratch.estimators._sklearn":
             continue
@@ -145,9 +161,11 @@ def test_private_names_of_scikit_learn_stand_in_one_file():
                 private = [part for part in node.module.split(".") if part.startswith("_")]
                 private += [alias.name for alias in node.names if alias.name.startswith("_")]
                 assert not private, f"{module} names {private} of scikit-learn"
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not node.value.startswith(("_skl_", "_sklearn_")), f"{module}: {node.value}"
 
 
-def test_experiments_use_the_public_names_only():
+def test_experiments_use_public_names_only():
     for module, path in MODULES.items():
         if module.startswith("skscratch.experiments"):
             for imported in imports(path):
@@ -192,7 +210,7 @@ def test_no_two_classes_share_a_name():
     assert not {name: found for name, found in places.items() if len(found) > 1}
 
 
-def test_the_cores_do_not_speak_of_scikit_learn():
+def test_errors_of_the_cores_do_not_mention_scikit_learn():
     for module, path in MODULES.items():
         if module.startswith(("skscratch.core", "skscratch.linear")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

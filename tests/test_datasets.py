@@ -1,6 +1,6 @@
-"""The data sets: what is read is what was written, and every broken file is named."""
+"""The data sets: files are read correctly, and every invalid file is named in an error."""
 
-# The name of a test says what it tests; a docstring would say it twice.
+# Names of tests describe them; docstrings would repeat the names.
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STEMS = {
 
 @pytest.fixture(autouse=True)
 def no_outside(monkeypatch):
-    """Keep the environment and the network out of every test."""
+    """Isolate every test from the environment and the network."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("a test must not download")
@@ -115,7 +115,7 @@ def test_digits():
     assert images.name == "digits"
     assert images.X_train.min() == 0
     assert images.X_train.max() == 1
-    # Every original image is there once, with its label.
+    # Every original image occurs once, with its label.
     digits = sklearn.datasets.load_digits()
     original = np.column_stack([digits.data, digits.target])
     pixels = np.concatenate([images.X_train, images.X_test]) * 16
@@ -137,12 +137,12 @@ def test_digits_split_is_stratified_and_seeded():
 
 
 @pytest.mark.parametrize("test_fraction", [0, 1, -0.1, 1.5, 300, float("nan")])
-def test_digits_refuses_a_fraction_that_is_none(test_fraction):
+def test_digits_refuses_an_invalid_fraction(test_fraction):
     with pytest.raises(ValueError, match="test_fraction must be more than 0 and less than 1"):
         load_digits(test_fraction=test_fraction)
 
 
-def test_images_is_frozen_short_to_print_and_can_be_pickled():
+def test_images_is_frozen_picklable_and_has_a_short_repr():
     images = load_digits()
     with pytest.raises(FrozenInstanceError):
         images.name = "other"
@@ -163,7 +163,7 @@ bytes_arrays = hnp.arrays(
 
 
 @given(array=bytes_arrays, zipped=st.booleans())
-def test_idx_reads_back_what_was_written(array, zipped):
+def test_idx_round_trip(array, zipped):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "some-file"
         path.write_bytes(gzip.compress(idx_bytes(array)) if zipped else idx_bytes(array))
@@ -226,7 +226,7 @@ def test_idx_gzip_with_any_byte_changed_is_refused_or_harmless(tmp_path):
         (b"\0\0\x08\0a", "no dimensions"),
         (b"\0\0\x08\x41" + 65 * b"\0\0\0\x01" + b"a", "NumPy refuses"),
         (b"\x1f\x8bnot gzip after all", "cannot be unpacked.*again"),
-        # Without the time, so that a test has the same name in each process.
+        # Without the time stamp, so that tests have the same names in each process.
         (
             gzip.compress(idx_bytes(np.zeros(9, np.uint8)), mtime=0)[:-9],
             "cannot be unpacked.*again",
@@ -238,14 +238,14 @@ def test_idx_gzip_with_any_byte_changed_is_refused_or_harmless(tmp_path):
         (gzip.compress(b"hello, world", mtime=0), "not an IDX file"),
     ],
 )
-def test_idx_says_what_is_wrong(tmp_path, content, message):
+def test_idx_errors_state_the_problem(tmp_path, content, message):
     path = tmp_path / "bad-file"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"bad-file.*{message}"):
         read_idx(path)
 
 
-def test_idx_zero_times_far_too_many(tmp_path):
+def test_idx_shape_too_large_for_numpy(tmp_path):
     path = tmp_path / "bad-file"
     path.write_bytes(b"\0\0\x08\x03" + b"\0\0\0\0" + 8 * b"\xff")
     with pytest.raises(ValueError, match="bad-file.*NumPy refuses"):
@@ -266,7 +266,7 @@ def test_mnist_folder(tmp_path, form, convert):
     check_tiny(load_mnist(convert(write_folder(tmp_path, tiny_arrays(), form))))
 
 
-def test_mnist_forms_may_be_mixed_and_folders_with_the_names_are_passed_over(tmp_path):
+def test_mnist_formats_may_be_mixed_and_folders_of_those_names_are_ignored(tmp_path):
     arrays = tiny_arrays()
     write_folder(tmp_path, {key: arrays[key] for key in ("x_train", "y_test")}, "gz")
     write_folder(tmp_path, {key: arrays[key] for key in ("y_train", "x_test")}, "dotted")
@@ -281,7 +281,7 @@ def test_mnist_npz_by_its_own_path(tmp_path):
     check_tiny(load_mnist(tmp_path / "other name"))
 
 
-def test_mnist_npz_where_idx_files_are_not_all_there(tmp_path):
+def test_mnist_npz_is_used_if_idx_files_are_missing(tmp_path):
     arrays = tiny_arrays()
     write_folder(tmp_path, arrays, "npz")
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"unfinished")
@@ -293,7 +293,7 @@ def test_mnist_environment_variable(tmp_path, monkeypatch):
     check_tiny(load_mnist())
 
 
-def test_mnist_argument_comes_before_the_environment_variable(tmp_path, monkeypatch):
+def test_mnist_argument_overrides_the_environment_variable(tmp_path, monkeypatch):
     monkeypatch.setenv("SKSCRATCH_MNIST", str(tmp_path / "elsewhere"))
     check_tiny(load_mnist(write_folder(tmp_path, tiny_arrays())))
 
@@ -324,7 +324,7 @@ def test_mnist_makes_no_float64_copy(tmp_path):
     assert peak < (2 * 5 + 2) * pixels.size
 
 
-# MNIST folders that are wrong
+# Invalid MNIST folders
 
 
 @pytest.mark.parametrize("named_by", ["argument", "environment variable SKSCRATCH_MNIST"])
@@ -376,7 +376,7 @@ def test_mnist_folder_empty(tmp_path):
         ({"x_train": np.zeros((0, 3, 4)), "y_train": np.zeros(0)}, "train-images.*empty.*again"),
     ],
 )
-def test_mnist_arrays_that_do_not_fit(tmp_path, change, message):
+def test_mnist_arrays_of_inconsistent_shapes(tmp_path, change, message):
     changed = {key: np.asarray(value, dtype=np.uint8) for key, value in change.items()}
     write_folder(tmp_path, tiny_arrays() | changed)
     with pytest.raises(ValueError, match=message):
@@ -400,7 +400,7 @@ def test_mnist_broken_file_is_named(tmp_path, key):
         load_mnist(tmp_path)
 
 
-# MNIST archives that are wrong
+# Invalid MNIST archives
 
 
 def test_npz_with_keys_missing(tmp_path):
@@ -410,7 +410,7 @@ def test_npz_with_keys_missing(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", idx_bytes(np.zeros(3, np.uint8))])
-def test_npz_that_is_no_archive(tmp_path, content):
+def test_npz_that_is_not_an_archive(tmp_path, content):
     path = tmp_path / "some.npz"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="some.npz is not an .npz archive.*Name an .npz file"):
@@ -453,7 +453,7 @@ def test_npz_with_any_byte_changed_is_refused_or_harmless(tmp_path):
 
 
 class Trap:
-    """Notes when it is unpickled."""
+    """Records when it is unpickled."""
 
     sprung = False
 
@@ -486,7 +486,7 @@ def test_npz_is_never_unpickled(tmp_path):
         ("y_test", np.zeros(4, int), "x_test in .*3 images but y_test in .*mnist.npz.*4 labels"),
     ],
 )
-def test_npz_arrays_that_do_not_fit(tmp_path, key, value, message):
+def test_npz_arrays_of_inconsistent_shapes(tmp_path, key, value, message):
     write_folder(tmp_path, tiny_arrays() | {key: value}, "npz")
     with pytest.raises(ValueError, match=message):
         load_mnist(tmp_path)
@@ -532,7 +532,7 @@ def test_openml_first_60000_are_for_training(monkeypatch):
         EOFError("ended before the end"),
     ],
 )
-def test_openml_failure_says_both_ways_out(monkeypatch, error):
+def test_openml_failure_names_both_alternatives(monkeypatch, error):
     def fetch(*args, **kwargs):
         raise error
 
@@ -567,7 +567,7 @@ def test_openml_of_another_shape(monkeypatch):
 
 
 def numbered_images(y_train, y_test=(0, 1)):
-    """Make images whose first pixel is the number of their row."""
+    """Return images with the row number as first pixel."""
 
     def part(labels):
         labels = np.asarray(labels, dtype=np.int64)
@@ -615,7 +615,7 @@ def test_subsample_other_seed_other_rows():
     assert images.X_train.shape == (1437, 64)
 
 
-def test_subsample_parts_are_chosen_apart():
+def test_subsample_draws_training_and_test_images_independently():
     images = load_digits()
     expected = subsample(images, n_test=50).X_test
     np.testing.assert_array_equal(subsample(images, 100, 50).X_test, expected)
@@ -632,7 +632,7 @@ def test_subsample_all_keeps_the_order(n_train, n_test):
 
 
 @pytest.mark.parametrize("n_images", [0, -1, 7])
-def test_subsample_says_how_many_there_are(n_images):
+def test_subsample_error_gives_the_number_of_images(n_images):
     images = numbered_images([3, 1, 2, 3, 1, 1], [0, 1, 0, 1, 0, 1])
     with pytest.raises(ValueError, match=f"n_train .*there are 6 training images; got {n_images}"):
         subsample(images, n_train=n_images)
@@ -655,8 +655,8 @@ def test_real_mnist():
     assert images.X_test.shape == (10_000, 784)
     assert images.X_train.dtype == images.X_test.dtype == np.float32
     assert images.image_shape == (28, 28)
-    # MD5 of the four published files, unzipped. The pixels are scaled back to bytes and given their
-    # header again, so this holds from whatever form of file they were read.
+    # MD5 of the four published files, unzipped. The pixels are scaled back to bytes and get their
+    # header again, so the test is independent of the file format.
     published = {
         "X_train": "6bbc9ace898e44ae57da46a324031adb",
         "y_train": "a25bea736e30d166cdddb491f175f624",

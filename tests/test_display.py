@@ -118,7 +118,7 @@ def test_an_estimator_that_is_not_fitted_is_refused(display, images, ax):
 # Reconstructions.
 
 
-def test_originals_stand_above_their_reconstructions(encoder, images, ax):
+def test_originals_are_drawn_above_their_reconstructions(encoder, images, ax):
     display = ReconstructionDisplay.from_estimator(encoder, images.X_test, n_images=3, ax=ax)
     picture = display.image_.get_array()
     assert display.ax_ is ax
@@ -133,7 +133,7 @@ def test_originals_stand_above_their_reconstructions(encoder, images, ax):
     assert ax.get_ylim() == (16.5, -0.5), "the first row of pixels is at the top"
 
 
-def test_all_rows_are_drawn_where_there_are_few(encoder, images):
+def test_all_rows_are_drawn_if_there_are_few(encoder, images):
     display = ReconstructionDisplay.from_estimator(encoder, images.X_test[:2])
     assert len(display.originals) == 2
     ax = display.ax_
@@ -149,7 +149,7 @@ def test_images_need_not_be_square(images, ax):
     assert display.image_.get_cmap().name == "viridis"
 
 
-def test_a_shape_that_cannot_be_guessed_is_asked_for(images, ax):
+def test_an_image_shape_that_cannot_be_guessed_is_required(images, ax):
     pca = PCA(3).fit(images.X_train[:, :50])
     with pytest.raises(ValueError, match="50 pixels, which form no square"):
         ReconstructionDisplay.from_estimator(pca, images.X_test[:, :50], ax=ax)
@@ -161,14 +161,14 @@ def test_a_wrong_shape_is_refused(shape, encoder, images, ax):
         ReconstructionDisplay.from_estimator(encoder, images.X_test, image_shape=shape, ax=ax)
 
 
-def test_what_cannot_reconstruct_is_refused(images, ax):
+def test_an_estimator_without_reconstruct_is_refused(images, ax):
     with pytest.raises(TypeError, match="LinearSVM cannot reconstruct"):
         ReconstructionDisplay.from_estimator(LinearSVM(), images.X_test, ax=ax)
     with pytest.raises(TypeError, match="LinearSVM has no latent space"):
         LatentSpaceDisplay.from_estimator(LinearSVM(), images.X_test, ax=ax)
 
 
-def test_there_must_be_images(encoder, images, ax):
+def test_zero_images_are_refused(encoder, images, ax):
     with pytest.raises(ValueError, match="n_images must be at least 1"):
         ReconstructionDisplay.from_estimator(encoder, images.X_test, n_images=0, ax=ax)
     for X in (images.X_test[0], images.X_test[:0]):
@@ -179,7 +179,7 @@ def test_there_must_be_images(encoder, images, ax):
 # The latent space.
 
 
-def test_more_than_two_features_are_projected_and_it_says_so(encoder, images, ax):
+def test_more_than_two_features_are_projected_and_labelled_as_components(encoder, images, ax):
     display = LatentSpaceDisplay.from_estimator(encoder, images.X_test, images.y_test, ax=ax)
     latent = encoder.transform(images.X_test).astype(np.float64)
     expected = PCA(2, svd_solver="full").fit(latent)
@@ -190,7 +190,7 @@ def test_more_than_two_features_are_projected_and_it_says_so(encoder, images, ax
     assert display.explained_variance_ratio == pytest.approx((first, second))
 
 
-def test_each_class_has_its_points_and_its_line_in_the_legend(encoder, images, ax):
+def test_each_class_has_its_points_and_a_legend_entry(encoder, images, ax):
     y = images.y_test
     display = LatentSpaceDisplay.from_estimator(encoder, images.X_test, y, ax=ax)
     assert [len(points.get_offsets()) for points in display.points_] == np.bincount(y).tolist()
@@ -210,7 +210,7 @@ def test_two_features_are_drawn_as_they_are(images, ax):
     assert display.legend_ is None
 
 
-def test_labels_may_be_texts_and_numbers_get_a_colour_bar(images):
+def test_labels_may_be_strings_and_numbers_get_a_colour_bar(images):
     pca = PCA(2).fit(images.X_train)
     names = np.where(images.y_test > 4, "large", "small")
     display = LatentSpaceDisplay.from_estimator(pca, images.X_test, names)
@@ -228,7 +228,7 @@ def test_classes_differ_in_more_than_colour():
     assert len(set(COLOURS)) == len(COLOURS)
 
 
-def test_constant_latent_features_have_no_variance_to_share(images, ax):
+def test_constant_latent_features_are_drawn_without_explained_variance(images, ax):
     encoder = AutoencoderTransformer(3, (), initializer="zeros", max_iter=1, random_state=0)
     encoder.fit(images.X_train[:20])
     encoder.network_.params[:] = 0
@@ -249,7 +249,7 @@ def test_each_row_needs_one_label(encoder, images, ax):
         LatentSpaceDisplay.from_estimator(encoder, images.X_test, images.y_test[:-1], ax=ax)
 
 
-def test_what_is_missing_is_named_with_how_to_install_it():
+def test_a_missing_matplotlib_is_reported_with_how_to_install_it():
     for module, code, extra in (
         ("matplotlib", "from skscratch.display import _axes; _axes(None)", "plot"),
         ("jinja2", "from skscratch.__main__ import main; sys.exit(main(['reproduce']))", "report"),

@@ -1,4 +1,4 @@
-"""The Python code of the README and of the pages in docs/ runs, and their links lead somewhere."""
+"""The Python code of the README and of the pages in docs/ runs, and their links are valid."""
 
 import importlib.util
 import re
@@ -21,7 +21,7 @@ def python_blocks(page):
 
 @pytest.fixture
 def run_page(tmp_path, monkeypatch, registries_as_before):
-    """Return a function that runs a page in a module of its own, so that classes can be pickled."""
+    """Return a function that runs a page as a separate module, so that classes can be pickled."""
     monkeypatch.chdir(tmp_path)
 
     def run(page):
@@ -41,12 +41,12 @@ def test_the_readme_runs_from_top_to_bottom(run_page, capsys):
     assert names["search"].score(names["X_test"], names["y_test"]) > 0.9
 
 
-# Checks of scikit-learn train for too few steps on purpose, and pass odd data.
+# scikit-learn's checks train for few epochs on purpose, and use unusual data.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
 @pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1:UserWarning")
 @pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
-# Keras gives NumPy 2 an array that does not know the argument `copy` yet.
+# Keras passes NumPy 2 an array type without the argument `copy`.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
 def test_a_page_runs_from_top_to_bottom(page, run_page):
@@ -62,7 +62,7 @@ def test_every_kind_of_component_is_explained_and_checked():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files_and_headings(page):
+def test_links_point_to_existing_files_and_headings(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if target.startswith("https://"):

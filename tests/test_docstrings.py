@@ -1,4 +1,4 @@
-"""Everything public is documented, in numpydoc's form, and its parameters are the real ones."""
+"""Everything public is documented in numpydoc style, with the actual parameters and defaults."""
 
 import inspect
 
@@ -14,14 +14,14 @@ import skscratch.images
 import skscratch.keras
 import skscratch.persistence
 
-# What numpydoc asks for, less what would be noise here:
-LEFT_OUT = {
-    "GL01",  # the summary may stand in the first line
-    "SA01",  # not everything has something to be seen also
+# numpydoc's checks that are not applied:
+NOT_APPLIED = {
+    "GL01",  # the summary may begin in the first line
+    "SA01",  # not everything needs a "See also"
     "SA04",
-    "EX01",  # methods are shown in the example of their class
-    "ES01",  # a good summary needs no second one
-    "GL08",  # tested below, where it is due
+    "EX01",  # the example of a class shows its methods
+    "ES01",  # a good summary needs no extended one
+    "GL08",  # missing docstrings are tested below
     "YD01",
     "RT02",
 }
@@ -51,15 +51,15 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize("path", [*ESTIMATORS, *OWN_METHODS, *FUNCTIONS])
-def test_numpydoc_is_content(path):
+def test_numpydoc_validation_passes(path):
     found = validate(path)
-    errors = [f"{code}: {text}" for code, text in found["errors"] if code not in LEFT_OUT]
+    errors = [f"{code}: {text}" for code, text in found["errors"] if code not in NOT_APPLIED]
     assert found["docstring"]
     assert not errors
 
 
 @pytest.mark.parametrize("path", ESTIMATORS)
-def test_the_documented_default_is_the_real_one(path):
+def test_documented_defaults_are_the_actual_ones(path):
     kind = getattr(skscratch, path.rpartition(".")[2])
     for name, parameter in inspect.signature(kind).parameters.items():
         default = parameter.default
@@ -95,7 +95,7 @@ def test_every_public_name_has_a_docstring(path):
             assert member.__doc__, name
 
 
-def test_classifier_and_regressor_describe_what_they_share_in_the_same_words():
+def test_classifier_and_regressor_describe_shared_parameters_in_the_same_words():
     def entries(kind):
         parsed = NumpyDocString(inspect.getdoc(kind))
         return {name: (of, text) for name, of, text in parsed["Parameters"]}

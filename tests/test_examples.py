@@ -27,7 +27,7 @@ def test_example(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_has_a_question_for_its_title(path):
+def test_the_title_of_an_example_is_a_question(path):
     quotes, over, title, under, *_ = path.read_text(encoding="utf-8").splitlines()
     assert quotes == '"""'
     assert title.endswith("?")
@@ -36,7 +36,7 @@ def test_an_example_has_a_question_for_its_title(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, tmp_path, monkeypatch):
-    # The kernel shall draw into the notebook, as it does for a reader.
+    # The kernel should draw into the notebook, as for a reader.
     monkeypatch.delenv("MPLBACKEND")
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)

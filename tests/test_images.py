@@ -18,21 +18,21 @@ class Largest:
         return np.full(size, float(high))
 
 
-def test_nothing_to_do_is_the_identity():
+def test_a_warp_without_changes_is_the_identity():
     warp = RandomWarp((8, 8), **STILL)
     np.testing.assert_allclose(warp(DIGITS, np.random.default_rng(0)), DIGITS, atol=1e-12)
 
 
-def test_a_shift_moves_pixels_and_lets_zeros_in():
+def test_a_shift_moves_pixels_and_fills_with_zeros():
     image = np.arange(1.0, 16).reshape(1, 15)
     moved = RandomWarp((3, 5), **STILL | {"shift": 1})(image, Largest()).reshape(3, 5)
     expected = np.zeros((3, 5))
     expected[:2, :4] = image.reshape(3, 5)[1:, 1:]
-    # The frame is kept just off the border.
+    # The frame is just inside the border.
     np.testing.assert_allclose(moved, expected, atol=0.02)
 
 
-def test_a_right_angle_turns_the_image():
+def test_a_rotation_by_90_degrees_turns_the_image():
     image = np.random.default_rng(0).random((4, 4))
     turned = RandomWarp((4, 4), **STILL | {"rotation": 90})(image.reshape(1, 16), Largest())
     np.testing.assert_allclose(turned.reshape(4, 4), np.rot90(image), atol=0.01)
@@ -46,14 +46,14 @@ def test_each_change_changes_each_image_in_its_own_way(word):
     assert not np.allclose(twice[0], twice[1])
 
 
-def test_noise_is_added_in_the_end():
+def test_noise_is_added_last():
     black = np.zeros((200, 64), np.float32)
     noisy = RandomWarp((8, 8), noise=0.3)(black, np.random.default_rng(0))
     assert noisy.dtype == np.float32
     np.testing.assert_allclose(noisy.std(), 0.3, rtol=0.05)
 
 
-def test_the_generator_decides():
+def test_the_generator_determines_the_result():
     warp = RandomWarp((8, 8))
     one, two, other = (warp(DIGITS, np.random.default_rng(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, two)

@@ -1,4 +1,4 @@
-"""With the same weights Keras computes the same, on the way there, back, and in training."""
+"""Networks and Keras models agree after conversion in both directions, and in training."""
 
 import dataclasses
 import functools
@@ -54,9 +54,9 @@ tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
 pytestmark = [
-    # An estimator that is trained for an epoch or two says that it has not converged.
+    # Training for an epoch or two gives a ConvergenceWarning.
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    # Keras gives NumPy 2 an array that does not know the argument `copy` yet.
+    # Keras passes NumPy 2 an array type without the argument `copy`.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
@@ -66,7 +66,7 @@ OURS = {
     if kind.__module__.startswith("skscratch.core")
 }
 CARRIED = {name: kind for name, kind in OURS.items() if kind in (*COUNTERPARTS, GELU)}
-# Hyperparameters away from their defaults, so that a lost one is seen.
+# Hyperparameters other than the defaults, so that a lost one is noticed.
 OTHER_VALUES = {
     LeakyReLU: {"slope": 0.3},
     ELU: {"alpha": 0.7},
@@ -85,7 +85,7 @@ def layer_of(kind):
 
 
 def some_network(*layers, dtype="float64"):
-    """A network whose parameters are all different from their usual first values."""
+    """Return a network with all parameters different from their usual initial values."""
     network = Network(layers, 6, dtype)
     network.params[:] = np.random.default_rng(2).normal(scale=0.5, size=network.n_params)
     return network
@@ -100,7 +100,7 @@ def assert_same(network, model, rows=X, tolerance=1e-6):
     assert_allclose(network(rows.reshape(len(rows), -1)), expected, rtol=0, atol=tolerance)
 
 
-# Conversion of networks.
+# Conversion of networks
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -119,20 +119,20 @@ def test_a_network_and_its_model_predict_the_same(name, dtype):
     assert without_weights == [layer for layer in kept if not isinstance(layer, Dense)]
 
 
-def test_a_dense_layer_without_bias_stays_without():
+def test_a_dense_layer_without_bias_is_converted_without_bias():
     network = some_network(Dense(3, bias=None), Tanh())
     back = from_keras(to_keras(network))
     assert back.layers[0].bias is None
     assert_array_equal(back.params, network.params)
 
 
-def test_the_first_columns_are_cut_out():
+def test_take_columns_is_converted():
     network = some_network(Dense(5), TakeColumns(2), Dense(3))
     assert_same(network, to_keras(network))
 
 
 @pytest.mark.parametrize("name", sorted(set(OURS) - {*CARRIED, TakeColumns.name}))
-def test_a_layer_without_counterpart_is_refused_by_name(name):
+def test_a_layer_without_counterpart_is_refused_and_named(name):
     layer = OURS[name]()
     network = Network([Dense(6), layer, Dense(2)], 6)
     with pytest.raises(ValueError, match=f"counterpart of {type(layer).__name__}.*Accepted are"):
@@ -141,7 +141,7 @@ def test_a_layer_without_counterpart_is_refused_by_name(name):
         assert_same(network, to_keras(network, for_training=False))
 
 
-def test_a_saved_model_comes_back_from_its_file(tmp_path):
+def test_a_saved_model_can_be_loaded_and_converted(tmp_path):
     network = some_network(Dense(4), GELU(), Dense(3), Softmax())
     to_keras(network).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -149,7 +149,7 @@ def test_a_saved_model_comes_back_from_its_file(tmp_path):
     assert_same(network, loaded)
 
 
-def test_what_acts_in_training_only_can_be_left_out():
+def test_layers_that_act_only_in_training_can_be_left_out():
     network = some_network(GaussianNoise(), Dense(4), Dropout(), Dense(2), ActivityPenalty())
     assert [type(layer).__name__ for layer in to_keras(network, for_training=False).layers] == [
         "InputLayer",
@@ -229,7 +229,7 @@ def test_an_estimator_and_its_model_predict_the_same(name):
     assert_allclose(model(rows).numpy(), predictions(estimator, rows), rtol=0, atol=1e-6)
     unfitted = clone(estimator)
     if name == "autoencoder":
-        # What the loss is, the model does not say; the rest is read off it.
+        # The loss is not part of the model; the rest is inferred from it.
         unfitted = AutoencoderTransformer()
     classes = getattr(estimator, "classes_", None)
     back = from_keras(model, unfitted, None if name == "labels" else classes)
@@ -243,7 +243,7 @@ def test_an_estimator_and_its_model_predict_the_same(name):
 @pytest.mark.parametrize(
     "name", ["three classes", "noise", "two targets", "autoencoder", "images", "sparse", "dropout"]
 )
-def test_the_shape_is_read_off_the_model(name):
+def test_the_architecture_is_inferred_from_the_model(name):
     estimator = fitted(name)
     plain = type(estimator)(**({"loss": estimator.loss} if name == "images" else {}))
     back = from_keras(to_keras(estimator), plain)
@@ -253,7 +253,7 @@ def test_the_shape_is_read_off_the_model(name):
 
 
 @pytest.mark.parametrize("name", ["two classes", "labels", "regression", "autoencoder"])
-def test_what_came_from_keras_can_be_trained_further(name):
+def test_an_estimator_from_keras_can_be_trained_further(name):
     back = from_keras(to_keras(fitted(name)), clone(fitted(name)))
     before = predictions(back)
     y = {"two classes": np.arange(60) % 2, "labels": Y_LABELS, "regression": X[:, 0]}.get(name)
@@ -264,7 +264,7 @@ def test_what_came_from_keras_can_be_trained_further(name):
     assert len(back.loss_curve_) == 3
 
 
-def test_the_halves_of_an_autoencoder_can_be_reached():
+def test_encoder_and_decoder_are_available_as_keras_models():
     estimator = fitted("autoencoder")
     model = to_keras(estimator)
     latent = estimator.transform(X)
@@ -276,12 +276,12 @@ def test_the_halves_of_an_autoencoder_can_be_reached():
     assert tuned.fit(X, Y_CLASSES).network_.widths[:2] == (6, 5)
 
 
-def test_counts_leave_through_an_exponential():
+def test_a_poisson_model_ends_with_an_exponential():
     estimator = MLPRegressor(hidden_layer_sizes=(5,), loss="poisson").fit(X, Y_COUNTS)
     assert_allclose(to_keras(estimator)(X).numpy()[:, 0], estimator.predict(X), rtol=1e-6)
 
 
-def test_pretrained_layers_become_layers_like_any_other():
+def test_pretrained_layers_are_converted_like_any_other():
     estimator = MLPClassifier((4,), activation="tanh", pretrained=some_network(Dense(5), Tanh()))
     estimator.set_params(max_iter=2).fit(X, Y_CLASSES)
     back = from_keras(to_keras(estimator), estimator, estimator.classes_)
@@ -322,7 +322,7 @@ def test_tied_weights_become_copies():
     back = from_keras(model, AutoencoderTransformer())
     assert back.tied_weights is False
     assert_allclose(back.reconstruct(X), estimator.reconstruct(X), rtol=0, atol=1e-12)
-    # A half alone shares nothing.
+    # An encoder without its decoder shares no weights.
     to_keras(estimator.encoder_)
 
 
@@ -336,7 +336,7 @@ def test_several_quantiles_are_refused():
         from_keras(to_keras(estimator.network_), clone(estimator))
 
 
-def test_what_is_no_network_is_refused():
+def test_anything_but_a_network_is_refused():
     with pytest.raises(TypeError, match="MLPClassifier"):
         to_keras(LinearSVM())
     with pytest.raises(NotFittedError):
@@ -348,7 +348,7 @@ def test_what_is_no_network_is_refused():
 
 
 @pytest.mark.parametrize("missing", ["keras", "tensorflow"])
-def test_a_missing_keras_is_named_with_the_remedy(missing, monkeypatch):
+def test_a_missing_keras_is_reported_with_how_to_install_it(missing, monkeypatch):
     for name in list(sys.modules):
         if name.partition(".")[0] == "keras":
             monkeypatch.delitem(sys.modules, name)
@@ -357,11 +357,11 @@ def test_a_missing_keras_is_named_with_the_remedy(missing, monkeypatch):
         to_keras(Network([Dense(2)], 6))
 
 
-# Models that were made in Keras.
+# Models created in Keras.
 
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "silu", "softmax", "linear"])
-def test_activations_that_are_named_in_a_keras_layer(name):
+def test_activations_given_by_name_in_a_keras_layer(name):
     model = sequential(keras.layers.Dense(4, activation=name), keras.layers.Dense(3))
     assert_same(from_keras(model), model)
 
@@ -401,7 +401,7 @@ def test_models_inside_a_model_and_a_flattened_image():
 @pytest.mark.parametrize(
     ("n_out", "activation"), [(1, "sigmoid"), (2, "softmax"), (3, "softmax"), (4, "softmax")]
 )
-def test_labels_may_stand_in_any_order(n_out, activation):
+def test_labels_may_be_in_any_order(n_out, activation):
     model = sequential(keras.layers.Dense(n_out, activation=activation))
     names = np.array(["oak", "ash", "yew", "elm"])[: max(2, n_out)]
     classifier = from_keras(model, MLPClassifier(), classes=names)
@@ -423,12 +423,12 @@ def test_labels_may_stand_in_any_order(n_out, activation):
         (["a", "b", "c"], {"units": 3, "activation": "sigmoid"}, "have no classes"),
     ],
 )
-def test_labels_that_do_not_fit_are_refused(classes, layer, message):
+def test_labels_that_do_not_match_the_model_are_refused(classes, layer, message):
     with pytest.raises(ValueError, match=message):
         from_keras(sequential(keras.layers.Dense(**layer)), MLPClassifier(), classes)
 
 
-def test_an_estimator_that_cannot_have_the_layers_is_refused():
+def test_an_estimator_that_does_not_support_the_layers_is_refused():
     layers = keras.layers
     normed = sequential(layers.LayerNormalization(), layers.Dense(3), layers.Dense(2))
     with pytest.raises(ValueError, match="No parameters of MLPRegressor"):
@@ -500,7 +500,7 @@ def test_a_model_without_counterpart_is_refused(message):
         from_keras(REFUSED[message]())
 
 
-def test_a_model_without_layers_passes_rows_on():
+def test_a_model_without_layers_is_the_identity():
     inputs = keras.Input((6,))
     assert_same(from_keras(keras.Model(inputs, inputs)), keras.Model(inputs, inputs))
 
@@ -519,7 +519,7 @@ TARGETS = {
 
 
 def multiclass_hinge(t, r):
-    # Keras' own takes 0 as a rival's score where every rival's is below.
+    # Keras' loss uses 0 as the largest other score if all of them are negative.
     return tf.reduce_mean(tf.reduce_max(r + 1 - t, axis=1) - tf.reduce_sum(t * r, axis=1))
 
 
@@ -528,7 +528,7 @@ def pinball(t, r):
 
 
 def poisson(t, r):
-    # Half the deviance has terms of the target alone, which Keras' loss has not.
+    # Half the deviance has terms of the target alone, which Keras' loss omits.
     return tf.reduce_mean(tf.math.xlogy(t, t) - t * r - t + tf.exp(r))
 
 
@@ -548,17 +548,17 @@ LOSSES = {
 
 
 def keras_optimizer(optimizer, lr):
-    """Return Keras' optimizer with every constant the same."""
+    """Return Keras' optimizer with the same constants."""
     constants = {
         field.name: getattr(optimizer, field.name) for field in dataclasses.fields(optimizer)
     }
     if isinstance(optimizer, RMSprop):
-        # Keras divides by sqrt(v + epsilon), we by sqrt(v) + epsilon: alike where v is 0, and
-        # where it is far above.
+        # Keras divides by sqrt(v + epsilon), we by sqrt(v) + epsilon: about the same if v is 0 or
+        # much larger.
         constants["epsilon"] **= 2
     theirs = getattr(keras.optimizers, type(optimizer).__name__)(lr, **constants)
     if isinstance(optimizer, AdamW):
-        # Biases do not decay here; Keras has to be told.
+        # Biases do not decay here, but they do in Keras by default.
         theirs.exclude_from_weight_decay(var_names=["bias"])
     return theirs
 

@@ -61,7 +61,7 @@ X, y = load_iris(return_X_y=True)
 X = X / X.max(axis=0)
 NAMES = np.array(["setosa", "versicolor", "virginica"], dtype=object)[y]
 LABELS = np.column_stack([y == 0, y != 1]).astype(int)
-# An epoch never improves by so much, so that all networks stop early.
+# No epoch improves by so much, so all networks stop early.
 EPOCHS = {"max_iter": 9, "tol": 1e9, "n_iter_no_change": 1, "random_state": 0}
 SVM_SGD = {"max_iter": 500, "tol": 1e-2, "random_state": 0}
 
@@ -152,7 +152,7 @@ def fitted(case, rows=X):
 
 
 def assert_same(one, other):
-    """Everything that can be asked of the two has the same bits."""
+    """Check that two results have the same bits and dtype."""
     if sparse.issparse(one):
         one, other = one.toarray(), other.toarray()
     np.testing.assert_array_equal(one, other)
@@ -176,7 +176,7 @@ def round_trip(estimator, file):
     return load(file)
 
 
-# What comes back.
+# Round trips
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -188,7 +188,7 @@ def test_predictions_have_the_same_bits(case, dtype, file):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_parameters_come_back_with_their_types(case, file):
+def test_parameters_are_restored_with_their_types(case, file):
     estimator = CASES[case][0]
     before, after = estimator.get_params(), round_trip(estimator, file).get_params()
     assert before.keys() == after.keys()
@@ -198,14 +198,14 @@ def test_parameters_come_back_with_their_types(case, file):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_estimator_that_is_not_fitted_stays_so(case, file):
+def test_an_unfitted_estimator_stays_unfitted(case, file):
     loaded = round_trip(clone(CASES[case][0]), file)
     with pytest.raises(NotFittedError):
         check_is_fitted(loaded)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_fitted_attributes_come_back(case, file):
+def test_fitted_attributes_are_restored(case, file):
     estimator = fitted(case)
     loaded = round_trip(estimator, file)
     assert vars(estimator).keys() == vars(loaded).keys()
@@ -217,7 +217,7 @@ def test_fitted_attributes_come_back(case, file):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_saving_changes_nothing(case, file):
+def test_saving_does_not_change_the_estimator(case, file):
     estimator = fitted(case)
     before = pickle.dumps(copy.deepcopy(estimator))
     save(estimator, file)
@@ -253,14 +253,14 @@ def test_weights_are_views_of_the_loaded_parameters(case, file):
     assert all(np.shares_memory(array, network.params) for array in arrays)
 
 
-def test_parameters_are_written_as_often_as_training_needs_them(file):
+def test_a_file_holds_the_parameters_and_adams_moments_once(file):
     encoder = AutoencoderTransformer(20, 300, max_iter=1, random_state=0).fit(np.tile(X, 25))
     save(encoder, file)
-    # Once themselves, and the two moments of Adam.
+    # The parameters, and the two moments of Adam.
     assert file.stat().st_size < 3 * encoder.network_.params.nbytes + 20_000
 
 
-def test_a_long_curve_takes_little_room(file):
+def test_a_long_curve_takes_little_space(file):
     svm = LinearSVM()
     save(svm, file)
     before = file.stat().st_size
@@ -272,7 +272,7 @@ def test_a_long_curve_takes_little_room(file):
     assert file.stat().st_size - before < 1000 * 9
 
 
-# Training that goes on from a file takes the same steps.
+# Training that continues from a file takes the same steps.
 
 WARM = {
     "classifier, adam": (MLPClassifier(4, max_iter=3, random_state=0), y),
@@ -324,7 +324,7 @@ HALVES = (slice(0, None, 2), slice(1, None, 2))
 
 
 def copies(case, **parameters):
-    """The same fresh estimator twice: parameters may be random generators."""
+    """Return a fresh copy of an estimator; parameters may be random generators."""
     estimator, target = WARM[case]
     estimator = copy.deepcopy(estimator).set_params(**parameters)
     return estimator, target
@@ -361,7 +361,7 @@ def test_a_warm_start_from_a_file_has_the_same_bits(case, dtype, file):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("begun_by", ["fit", "partial_fit"])
 @pytest.mark.parametrize("case", STREAMS)
-def test_a_stream_goes_on_from_a_file_with_the_same_bits(case, begun_by, file):
+def test_partial_fit_continues_from_a_file_with_the_same_bits(case, begun_by, file):
     estimator, target = copies(case, **({} if "svm" in case else {"early_stopping": False}))
 
     def more(model, half):
@@ -383,10 +383,10 @@ def test_a_stream_goes_on_from_a_file_with_the_same_bits(case, begun_by, file):
         loaded = round_trip(loaded, file)
 
 
-# Pipelines, and what scikit-learn keeps beside parameters and the fit.
+# Pipelines, and scikit-learn's metadata
 
 
-def test_a_pipeline_comes_back(file):
+def test_a_pipeline_is_restored(file):
     pipeline = make_pipeline(
         StandardScaler(),
         FunctionTransformer(np.tanh),
@@ -404,7 +404,7 @@ def test_a_pipeline_comes_back(file):
     [None, "accuracy", "neg_log_loss", ["accuracy", "f1_macro"], {"mine": "f1_macro"}],
     ids=str,
 )
-def test_a_search_comes_back(scoring, file):
+def test_a_search_is_restored(scoring, file):
     pandas = pytest.importorskip("pandas")
     search = GridSearchCV(
         make_pipeline(MinMaxScaler(), MLPClassifier(3, max_iter=20, random_state=0)),
@@ -431,11 +431,11 @@ def test_a_search_comes_back(scoring, file):
 
 
 @pytest.mark.parametrize("ufunc", [np.log1p, special.eval_legendre], ids=["NumPy", "SciPy"])
-def test_a_ufunc_comes_back(ufunc, file):
+def test_a_ufunc_is_restored(ufunc, file):
     assert round_trip(FunctionTransformer(ufunc), file).func is ufunc
 
 
-def test_columns_texts_and_a_stack_come_back(file):
+def test_column_transformer_text_pipeline_and_stack_are_restored(file):
     # The imputer keeps a dtype.
     columns = make_column_transformer((SimpleImputer(), [0, 1]), remainder="passthrough")
     stack = StackingClassifier(
@@ -449,14 +449,14 @@ def test_columns_texts_and_a_stack_come_back(file):
     assert_predicts_the_same(words, loaded, ["red dog", "blue cat", "blue"])
 
 
-def test_sparse_coefficients_come_back(file):
+def test_sparse_coefficients_are_restored(file):
     model = SGDClassifier(random_state=0).fit(X, y).sparsify()
     loaded = round_trip(model, file)
     assert type(loaded.coef_) is type(model.coef_)
     assert_predicts_the_same(model, loaded)
 
 
-def test_what_two_steps_share_is_shared_again(file):
+def test_an_object_shared_by_two_steps_is_shared_after_loading(file):
     encoder = fitted("autoencoder")
     model = MLPClassifier(4, pretrained=encoder.encoder_, max_iter=3, tol=1e9, random_state=0)
     pipeline = make_pipeline(encoder, model)
@@ -470,13 +470,13 @@ def test_what_two_steps_share_is_shared_again(file):
     assert_predicts_the_same(model, round_trip(model, file))
 
 
-def test_a_random_generator_that_is_a_parameter_is_the_one_in_use(file):
+def test_a_random_generator_given_as_a_parameter_is_the_one_in_use_after_loading(file):
     estimator = MLPClassifier(4, **{**EPOCHS, "random_state": np.random.RandomState(3)}).fit(X, y)
     loaded = round_trip(estimator, file)
     assert_same_numbers(estimator.fit(X, y), loaded.fit(X, y))
 
 
-def test_column_names_output_container_and_routing_come_back(file):
+def test_column_names_output_container_and_routing_are_restored(file):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
     with config_context(enable_metadata_routing=True):
@@ -494,7 +494,7 @@ def test_column_names_output_container_and_routing_come_back(file):
     pandas.testing.assert_frame_equal(loaded.transform(frame), encoder.transform(frame))
 
 
-def test_requests_do_not_bring_along_whom_they_were_made_for(file):
+def test_metadata_requests_do_not_include_their_owner(file):
     with config_context(enable_metadata_routing=True):
         svm = LinearSVM().fit(np.tile(X, 1000), y)
         save(clone(svm.set_fit_request(sample_weight=True)), file)
@@ -509,7 +509,7 @@ def test_an_output_container_does_not_make_an_estimator_fitted(file):
     assert hasattr(loaded.fit_transform(X), "columns")
 
 
-def test_an_output_container_that_is_not_installed_does_no_harm(file, monkeypatch):
+def test_an_output_container_that_is_not_installed_does_not_prevent_loading(file, monkeypatch):
     encoder = fitted("autoencoder")
     save(encoder.set_output(transform="polars"), file)
     monkeypatch.setitem(sys.modules, "polars", None)
@@ -521,7 +521,7 @@ def test_an_output_container_that_is_not_installed_does_no_harm(file, monkeypatc
     )
 
 
-def test_a_network_for_rows_far_from_zero_comes_back(file):
+def test_a_network_for_rows_far_from_zero_is_restored(file):
     regressor = fitted("regressor, two outputs")
     # The row of zeros, by which files are tried out, would overflow.
     regressor.intercepts_[-1] = [1e4, 1e4]
@@ -532,7 +532,7 @@ def test_a_network_for_rows_far_from_zero_comes_back(file):
     )
 
 
-def test_callbacks_are_left_out_and_stay_where_they_are(file):
+def test_callbacks_are_not_saved_but_stay_on_the_estimator(file):
     class Nothing:
         def setup(self, estimator, context): ...
         def on_fit_task_begin(self, estimator, context): ...
@@ -550,7 +550,7 @@ def test_callbacks_are_left_out_and_stay_where_they_are(file):
     assert len(estimator._skl_callbacks) == 1
 
 
-def test_the_estimator_of_one_moment_is_saved(file, monkeypatch):
+def test_saving_takes_a_consistent_snapshot(file, monkeypatch):
     svm = LinearSVM(class_weight={0: 2.0})
     find = persistence._stand_in
 
@@ -593,7 +593,7 @@ PLAIN = st.recursive(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=PLAIN)
-def test_any_plain_attribute_comes_back_as_it_was(value, file):
+def test_any_plain_attribute_is_restored(value, file):
     svm = LinearSVM()
     svm.note_ = value
     assert same(round_trip(svm, file).note_, value)
@@ -609,7 +609,7 @@ def same(one, other):
     return one == other
 
 
-# What cannot be written. All of it is a ValueError that says what it is, and nothing is written.
+# Values that cannot be saved raise a ValueError that names them, and no file is written.
 
 
 class Heir(LinearSVM):
@@ -656,7 +656,7 @@ UNSAVABLE = {
 
 
 @pytest.mark.parametrize("name", UNSAVABLE)
-def test_attributes_of_ones_own_are_refused_when_saving(name, tmp_path):
+def test_attributes_that_cannot_be_saved_are_named(name, tmp_path):
     svm = fitted("svm")
     svm.mine_ = UNSAVABLE[name]
     for model in (svm, make_pipeline(StandardScaler(), svm)):
@@ -683,7 +683,7 @@ def test_an_object_that_contains_itself_is_refused(file):
         (AutoencoderTransformer(noise=UNSAVABLE["lambda"]), "'noise' of AutoencoderTransformer"),
         (LinearSVM(C=-1.0), "a LinearSVM: .*'C' parameter"),
     ],
-    # Not the text of a function, which names an address.
+    # Not the repr of a function, which contains an address.
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_the_parameter_that_cannot_be_saved_is_named(estimator, what, file):
@@ -700,7 +700,7 @@ def test_only_estimators_are_saved(value, file):
     assert not file.exists()
 
 
-def test_a_noise_of_ones_own_is_refused_and_not_needed(file):
+def test_a_custom_noise_is_refused_and_not_needed(file):
     encoder = AutoencoderTransformer(2, 5, noise=lambda rows, rng: rows, max_iter=1).fit(X)
     with pytest.raises(ValueError, match="'noise' of AutoencoderTransformer"):
         save(encoder, file)
@@ -730,7 +730,7 @@ def test_a_folder_that_does_not_exist_is_an_os_error(tmp_path):
         load(tmp_path / "model.skops")
 
 
-def test_without_skops_a_plain_message_says_how_to_get_it(file, monkeypatch):
+def test_a_missing_skops_is_reported_with_how_to_install_it(file, monkeypatch):
     save(LinearSVM(), file)
     monkeypatch.setitem(sys.modules, "skops", None)
     for call in (lambda: save(LinearSVM(), file), lambda: load(file)):
@@ -754,7 +754,7 @@ def test_a_file_of_another_version_gives_a_warning_that_names_both(file):
     assert_predicts_the_same(svm, loaded)
 
 
-def test_the_version_is_told_even_if_the_file_cannot_be_read(file):
+def test_the_version_is_reported_even_if_the_file_cannot_be_read(file):
     save(LinearSVM(), file)
     versions = json.dumps({"skscratch": "9.9", "scikit-learn": sklearn.__version__})
     change(file, {"skscratch.json": versions, "schema.json": "{}"})
@@ -802,7 +802,7 @@ PARTS = {
 }
 
 
-def test_parts_of_ones_own_are_trusted_where_they_are_registered(tmp_path):
+def test_custom_parts_are_trusted_if_they_are_registered(tmp_path):
     bodies = {
         "Simple": "\n    def f(self, x): return np.tanh(x)"
         "\n    def slope(self, x, y): return 1 - y * y\n"
@@ -840,7 +840,7 @@ def test_parts_of_ones_own_are_trusted_where_they_are_registered(tmp_path):
     assert "my_parts.Simple" in str(caught.value)
 
 
-def test_a_part_that_no_module_holds_is_refused_when_saving(tmp_path):
+def test_a_part_that_cannot_be_imported_is_refused_when_saving(tmp_path):
     in_another_process(
         """
         import pytest
@@ -863,7 +863,7 @@ def test_a_part_that_no_module_holds_is_refused_when_saving(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_only_classes_are_trusted_and_their_names_lead_to_them():
+def test_only_classes_are_trusted_and_their_names_can_be_imported():
     trusted = persistence._trusted()
     for name in trusted:
         module, _, kind = name.rpartition(".")
@@ -875,14 +875,14 @@ def test_only_classes_are_trusted_and_their_names_lead_to_them():
 
 
 @pytest.mark.parametrize("name", get_scorer_names())
-def test_a_named_scorer_comes_back(name, file):
+def test_a_named_scorer_is_restored(name, file):
     scorer = sklearn.metrics.get_scorer(name)
     svm = LinearSVM()
     svm.scorer_ = scorer
     assert vars(round_trip(svm, file).scorer_) == vars(scorer)
 
 
-# What cannot be read. All of it is a ValueError that names the file, and nothing is executed.
+# Invalid files raise a ValueError that names the file, and no code is executed.
 
 
 def refused(file):
@@ -918,7 +918,7 @@ def attributes_of(schema):
 
 
 def nodes(value):
-    """All descriptions of objects within a schema."""
+    """Yield all descriptions of objects within a schema."""
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value:
@@ -951,13 +951,13 @@ def watch(event, arguments):
             WATCHED.append((event, arguments))
 
 
-# A hook cannot be taken away, so there is one for all tests.
+# An audit hook cannot be removed, so all tests share one.
 sys.addaudithook(watch)
 
 
 @pytest.fixture
-def nothing_happens(monkeypatch):
-    """Fail if anything is executed, unpickled or written meanwhile."""
+def no_side_effects(monkeypatch):
+    """Fail if anything is executed, unpickled or written during the test."""
     events = []
     monkeypatch.setattr(sys.modules[__name__], "WATCHED", events)
     yield
@@ -965,7 +965,7 @@ def nothing_happens(monkeypatch):
     assert events == []
 
 
-def test_the_watch_sees_what_it_is_there_for(tmp_path, monkeypatch):
+def test_the_audit_hook_detects_execution_unpickling_and_writing(tmp_path, monkeypatch):
     events = []
     monkeypatch.setattr(sys.modules[__name__], "WATCHED", events)
     os.system(f"touch {tmp_path / 'made'}")
@@ -990,7 +990,7 @@ def test_foreign_files_are_refused(content, file, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_pickles_inside_are_not_opened(file, nothing_happens):
+def test_pickles_inside_an_archive_are_not_opened(file, no_side_effects):
     svm = fitted("svm")
     svm.objects_ = np.array(["a", "b"], dtype=object)
     contents = {}
@@ -1013,7 +1013,7 @@ def test_other_archives_are_refused(file):
     fitted("autoencoder").network_.save(file)
     with refused(file):
         load(file)
-    # What this function wrote before it used skops.
+    # The format of earlier versions, before skops.
     description = b'{"format": "skscratch estimator 1", "version": "0.1.0", "class": "LinearSVM"}'
     with file.open("wb") as stream:
         np.savez(stream, skscratch=np.frombuffer(description, dtype=np.uint8))
@@ -1021,13 +1021,13 @@ def test_other_archives_are_refused(file):
         load(file)
 
 
-def test_a_file_of_skops_alone_is_refused(file):
+def test_a_plain_skops_file_is_refused(file):
     skops.io.dump(LinearSVM(), file)
     with refused(file):
         load(file)
 
 
-def test_something_else_than_an_estimator_is_refused(file):
+def test_anything_but_an_estimator_is_refused(file):
     file.write_bytes(persistence._write({"a": 3}))
     with refused(file) as caught:
         load(file)
@@ -1053,14 +1053,14 @@ def test_bombs_are_refused_before_they_are_unpacked(file, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["not json", "[]", "3", "[" * 100_000, '{"format": 1}', "null"])
-def test_a_description_that_is_none_is_refused(value, file):
+def test_an_invalid_description_is_refused(value, file):
     save(fitted("svm"), file)
     change(file, {"schema.json": value})
     with refused(file):
         load(file)
 
 
-# Calls of these would leave a file called "made".
+# Calling one of these would create a file "made".
 CONSTRUCTORS = {
     "os.system": ["touch made"],
     "posix.system": ["touch made"],
@@ -1084,12 +1084,12 @@ CONSTRUCTORS = {
 }
 
 
-# skops takes two objects of one id for the same.
+# skops treats two objects with the same id as one.
 UNUSED_IDS = itertools.count(1 << 62)
 
 
 def described(value):
-    """What skops writes for plain data."""
+    """Return the description that skops writes for plain data."""
     kind = type(value).__name__
     common = {"__class__": kind, "__module__": "builtins", "__id__": next(UNUSED_IDS)}
     if isinstance(value, list | tuple):
@@ -1190,7 +1190,7 @@ HOSTILE = {
         content=described((name,)),
     ),
 }
-# The one right way to write these.
+# The only valid description of these.
 RIGHT = {
     ("object", "skscratch.core.layers.Dense"),
     ("object", "skscratch.estimators._targets.ClassTargets"),
@@ -1205,13 +1205,13 @@ RIGHT = {
     [(loader, name) for loader in HOSTILE for name in CONSTRUCTORS if (loader, name) not in RIGHT],
 )
 def test_a_file_that_names_a_function_is_refused(
-    loader, name, file, tmp_path, monkeypatch, nothing_happens
+    loader, name, file, tmp_path, monkeypatch, no_side_effects
 ):
     monkeypatch.chdir(tmp_path)
     contents, schema = plain_file()
     contents["array.npy"] = rewritten(np.zeros(2))
     attributes_of(schema)["note_"] = HOSTILE[loader](name, CONSTRUCTORS[name])
-    # Newer protocols do not look at what named an old function.
+    # Newer protocols ignore the name of an old function.
     for protocol in (0,) if loader == "old function" else (0, 1, 2):
         schema["protocol"] = protocol
         hostile = zipped({**contents, "schema.json": json.dumps(schema)})
@@ -1229,7 +1229,7 @@ def saved_note():
 
 
 def plain_file():
-    """A file with an attribute `note_`, as its members and its schema."""
+    """Return the members and the schema of a file with an attribute `note_`."""
     with zipfile.ZipFile(io.BytesIO(saved_note())) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
     return contents, json.loads(contents["schema.json"])
@@ -1238,7 +1238,7 @@ def plain_file():
 @pytest.mark.parametrize(
     "value", ["text", 3, [1, "a"], (1, (2,)), {"a": [None]}, np.sin, LogisticRegression(C=2)]
 )
-def test_what_the_hostile_files_are_made_of_is_harmless_by_itself(value, file):
+def test_the_components_of_the_hostile_files_are_harmless_alone(value, file):
     contents, schema = plain_file()
     if value is np.sin:
         node = named("FunctionNode", "numpy.sin")
@@ -1252,7 +1252,7 @@ def test_what_the_hostile_files_are_made_of_is_harmless_by_itself(value, file):
     assert repr(load(file).note_) == repr(value)
 
 
-# What skops builds is checked.
+# The loaded objects are checked
 
 
 @pytest.mark.parametrize(
@@ -1279,7 +1279,7 @@ def test_what_the_hostile_files_are_made_of_is_harmless_by_itself(value, file):
         ("classes_", 3),
     ],
 )
-def test_parameters_and_attributes_that_make_no_sense_are_refused(name, value, file):
+def test_invalid_parameters_and_attributes_are_refused(name, value, file):
     save(fitted("svm"), file)
     schema = schema_of(file)
     attributes_of(schema)[name] = described(value)
@@ -1291,7 +1291,7 @@ def test_parameters_and_attributes_that_make_no_sense_are_refused(name, value, f
 
 
 @pytest.mark.parametrize("name", ["C", "penalty", "coef_", "classes_"])
-def test_an_attribute_that_is_missing_is_refused(name, file):
+def test_a_missing_attribute_is_refused(name, file):
     save(fitted("svm"), file)
     schema = schema_of(file)
     del attributes_of(schema)[name]
@@ -1363,7 +1363,7 @@ def test_a_network_that_was_tampered_with_is_refused(name, value, file):
 def test_a_recipe_that_was_tampered_with_is_refused(file):
     save(fitted("autoencoder, all options"), file)
     schema = schema_of(file)
-    # The estimator has a parameter of this name too.
+    # The estimator also has a parameter of this name.
     places = [node for node in nodes(schema) if "beta_1" in node and "loss" not in node]
     assert places
     for place in places:
@@ -1454,7 +1454,7 @@ def test_an_array_that_claims_to_be_enormous_is_refused(file):
             load(file)
 
 
-# A thousand mutations, of bytes and of what is zipped.
+# Random mutations of bytes and of archive members
 
 FEW, MANY = 60, 1000
 FUZZED = ("classifier, texts", "regressor", "autoencoder, all options", "svm, sgd", "pipeline")
@@ -1476,7 +1476,7 @@ TYPES = [
 
 @pytest.fixture(scope="module")
 def originals():
-    """Files as `save` writes them, by case."""
+    """Return the files that `save` writes, by case."""
     pipeline = make_pipeline(
         StandardScaler(), fitted("autoencoder, warped images"), fitted("svm, two classes")
     )
@@ -1503,7 +1503,7 @@ def other_bytes(whole, rng):
         elsewhere = int(rng.integers(len(whole)))
         whole[place : place + length] = whole[elsewhere : elsewhere + length]
     else:
-        # The last bytes, a directory, are few beside the arrays.
+        # The directory at the end of the file is small compared with the arrays.
         for _ in range(length if kind == 4 else 1):
             place = int(rng.integers(len(whole) if rng.integers(2) else 600)) + 1
             whole[-min(place, len(whole))] = int(rng.integers(256))
@@ -1511,7 +1511,7 @@ def other_bytes(whole, rng):
 
 
 def places(value):
-    """All pairs of a container and a key within a schema."""
+    """Return all pairs of a container and a key within a schema."""
     for key, inner in list(value.items()) if isinstance(value, dict) else list(enumerate(value)):
         yield value, key
         if isinstance(inner, dict | list):
@@ -1576,7 +1576,7 @@ def other_array(content, rng):
 
 
 def other_content(whole, rng):
-    """Change something before it is zipped, so that all checksums are right."""
+    """Change something before it is zipped, so that all checksums are valid."""
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
     name = pick(sorted(contents), rng)
@@ -1597,8 +1597,8 @@ def other_content(whole, rng):
     return zipped(contents)
 
 
-def check_that_it_is_sound(estimator):
-    """What could be loaded has valid parameters, and networks that pass their own checks."""
+def check_validity(estimator):
+    """Check that a loaded estimator has valid parameters and consistent networks."""
     assert isinstance(estimator, BaseEstimator)
     harmless = RandomWarp | Network | type | np.ufunc | type(sklearn.metrics.get_scorer("accuracy"))
     for part in persistence._parts(estimator):
@@ -1637,7 +1637,7 @@ COUNTS = [FEW, pytest.param(MANY, marks=pytest.mark.slow)]
 @pytest.mark.filterwarnings("ignore:.*was saved by:UserWarning")
 @pytest.mark.parametrize("n", COUNTS)
 @pytest.mark.parametrize("mutate", [other_bytes, other_content])
-def test_mutated_files_are_refused_or_sound(mutate, n, originals, tmp_path, monkeypatch):
+def test_mutated_files_are_refused_or_valid(mutate, n, originals, tmp_path, monkeypatch):
     file = tmp_path / "model.skops"
     events = []
 
@@ -1648,7 +1648,7 @@ def test_mutated_files_are_refused_or_sound(mutate, n, originals, tmp_path, monk
         finally:
             monkeypatch.setattr(sys.modules[__name__], "WATCHED", None)
 
-    outcomes = fuzz(mutate, originals, read, check_that_it_is_sound, file, n)
+    outcomes = fuzz(mutate, originals, read, check_validity, file, n)
     assert events == []
     assert outcomes["refused"] > n / 3
     if mutate is other_content:
@@ -1689,7 +1689,7 @@ def check_network(network):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("n", COUNTS)
 @pytest.mark.parametrize("mutate", [other_bytes, other_npz])
-def test_mutated_networks_are_refused_or_sound(mutate, n, tmp_path):
+def test_mutated_networks_are_refused_or_valid(mutate, n, tmp_path):
     file = tmp_path / "network.npz"
     networks = {
         "small": Network([Dense(3), Tanh(), Dense(1), Sigmoid()], n_in=2),
@@ -1713,7 +1713,7 @@ def test_a_damaged_directory_is_refused_or_changes_nothing(file):
         except ValueError as error:
             assert "model.skops" in str(error)
         else:
-            check_that_it_is_sound(loaded)
+            check_validity(loaded)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99, 0.999])

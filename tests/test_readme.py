@@ -1,4 +1,4 @@
-"""The README is short, and its commands are those that are run."""
+"""The README is short, and its commands are valid."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_it_is_short():
+def test_the_readme_is_short():
     lines = TEXT.splitlines()
     assert len(lines) < 200
     assert max(map(len, lines)) <= 120
@@ -21,7 +21,7 @@ def command_after(marker):
     return re.search(rf"<!-- {marker} -->\n```sh\n(.*?)\n```", TEXT, re.DOTALL).group(1)
 
 
-def test_the_main_job_s_command_is_real():
+def test_the_main_command_has_the_documented_options():
     *_, last = command_after("main job").split("&&")
     words = shlex.split(last)
     assert words[0].endswith("/skscratch")
@@ -39,7 +39,7 @@ def test_the_main_job_s_command_is_real():
         assert option in usage
 
 
-def test_the_extras_that_are_installed_exist():
+def test_the_documented_extras_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pages = [TEXT, *(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))]
     named = {

@@ -28,7 +28,7 @@ from skscratch.core import Corruption, Network
 from skscratch.datasets import Images, subsample
 from skscratch.experiments import gradients, latent, page, report
 from skscratch.experiments.pictures import save_pictures
-from skscratch.experiments.progress import HAS_CALLBACKS, EpochReporter, Progress, Stage
+from skscratch.experiments.progress import Progress, Stage, report_epochs
 from skscratch.experiments.reproduce import Reproduction, check_seed, make_folder
 from skscratch.experiments.store import Store, fingerprint
 from skscratch.experiments.xor import make_network
@@ -263,8 +263,7 @@ class _Comparison:
         """Train by the best recipe that is known, in skscratch only."""
         images, recipe = self.data_of(run), self.recipe(run)
         encoder = AutoencoderTransformer(**recipe, random_state=self.seed, n_jobs=self.n_jobs)
-        if HAS_CALLBACKS:
-            encoder.set_callbacks(EpochReporter(step))
+        report_epochs(encoder, step)
         started = time.perf_counter()
         encoder.fit(images.X_train)
         seconds = time.perf_counter() - started

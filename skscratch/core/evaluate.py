@@ -194,11 +194,12 @@ class _Shard:
         network = objective.network
         self.X, self.target, self.rows, self.several = X, target, rows, several
         self.term = objective.data_term if gradient else objective.value
-        self.ws = Workspace(network, rows, train=gradient, share=share and share.ws)
+        shared = None if share is None else share.ws
+        self.ws: Workspace = Workspace(network, rows, train=gradient, share=shared)
         if gradient:
             # The gradients of several blocks are added up in an array of their own.
             self.grad = np.zeros_like(network.params) if several else self.ws.grad
-        self._taken = _Taken() if share is None else share._taken
+        self._taken: _Taken = _Taken() if share is None else share._taken
 
     def __call__(
         self,

@@ -41,21 +41,13 @@ from skscratch.core.training import (
     train,
 )
 from skscratch.core.workers import MOST_SHARDS, predict
+from skscratch.estimators._data import as_rows, check_rows, content_digest, network_dtype
 from skscratch.estimators._parameters import TrainingParameters, recipe_of
 from skscratch.estimators._plan import Architecture, Training
-from skscratch.estimators._sklearn import (
-    CallbackSupportMixin,
-    FitTasks,
-    RandomDraws,
-    as_rows,
-    begin_training,
-    check_rows,
-    content_digest,
-    copy_of,
-    fitted_property,
-    network_dtype,
-    thread_count,
-)
+from skscratch.estimators._random import RandomDraws
+from skscratch.estimators._sklearn import CallbackSupportMixin, FitTasks
+from skscratch.estimators._state import begin_training, copy_of, fitted_property
+from skscratch.estimators._threads import thread_count
 
 # The first sentences are scikit-learn's.
 NOT_FINITE = (

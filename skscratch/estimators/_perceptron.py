@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sklearn.base import TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
+from sklearn.utils.validation import check_is_fitted
 
 from skscratch.core.activations import Activation, Sigmoid
 from skscratch.core.functions import Array
@@ -22,19 +23,12 @@ from skscratch.core.network import Network, Stack
 from skscratch.core.optimizers import SGD, Optimizer
 from skscratch.core.schedules import Constant
 from skscratch.core.training import TrainingRun, TrainingState
+from skscratch.estimators._available import UnavailableError, accepts
 from skscratch.estimators._base import Fit, FitData, NetworkEstimator, layer_sizes
 from skscratch.estimators._parameters import NamesOf, TrainingParameters
 from skscratch.estimators._plan import ENDING, Architecture, Training
-from skscratch.estimators._sklearn import (
-    Interval,
-    ModelReaderMixin,
-    UnavailableError,
-    accepts,
-    check_is_fitted,
-    fitted_property,
-    reads_model,
-    wants_dataframe,
-)
+from skscratch.estimators._sklearn import Interval, wants_dataframe
+from skscratch.estimators._state import ModelReaderMixin, fitted_property, reads_model
 
 # The schedules of solver='sgd'.
 SCIKIT_LEARNS_SCHEDULES = ("constant", "invscaling", "adaptive")

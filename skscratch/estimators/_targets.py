@@ -21,7 +21,7 @@ from sklearn.utils.validation import column_or_1d
 
 from skscratch.core.functions import Array
 from skscratch.core.losses import BinaryLogLoss, LogLoss, Loss
-from skscratch.estimators._sklearn import check_weight, renamed
+from skscratch.estimators._data import check_weight, renamed
 
 
 def check_labels(y: Any, name: str = "y") -> None:

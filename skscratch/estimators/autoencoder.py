@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from skscratch.core.activations import Activation, Identity, Sigmoid, Softmax
 from skscratch.core.functions import Array
@@ -30,29 +31,23 @@ from skscratch.core.network import Part
 from skscratch.core.optimizers import SGD, Optimizer
 from skscratch.core.rows import Rows
 from skscratch.core.training import TrainingRun
+from skscratch.estimators._available import UnavailableError, available_if
 from skscratch.estimators._base import (
     FitData,
     NetworkEstimator,
     layer_sizes,
 )
+from skscratch.estimators._data import as_rows, check_rows, check_weight, value_range
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._parameters import NamesOf, recipe_of
 from skscratch.estimators._plan import Architecture, Training
-from skscratch.estimators._sklearn import (
-    Interval,
+from skscratch.estimators._sklearn import Interval, StrOptions
+from skscratch.estimators._state import (
     ModelReaderMixin,
-    StrOptions,
-    UnavailableError,
     all_or_nothing,
-    as_rows,
-    available_if,
-    check_is_fitted,
-    check_rows,
-    check_weight,
     copy_of,
     fitted_property,
     reads_model,
-    value_range,
 )
 
 # How long training lasts where `max_iter` does not say.

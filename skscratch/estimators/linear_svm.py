@@ -26,27 +26,26 @@ from skscratch.core.optimizers import SGD, Averaged, Optimizer, Rate
 from skscratch.core.schedules import Adaptive, InverseScaling
 from skscratch.core.training import Patience, TrainingRun, TrainingState, start, train
 from skscratch.core.workers import Workers
+from skscratch.estimators._available import UnavailableError, available_if
+from skscratch.estimators._data import as_rows, check_rows, check_weight
 from skscratch.estimators._kinds import check_numbers
+from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import (
     CallbackSupportMixin,
     FitTasks,
     Interval,
     LinearClassifierMixin,
-    ModelReaderMixin,
-    RandomDraws,
     StrOptions,
-    UnavailableError,
-    all_or_nothing,
-    as_rows,
-    available_if,
-    begin_training,
-    check_rows,
-    check_weight,
     is_first_partial_fit,
+)
+from skscratch.estimators._state import (
+    ModelReaderMixin,
+    all_or_nothing,
+    begin_training,
     reads_model,
-    thread_count,
 )
 from skscratch.estimators._targets import SignTargets, check_labels, class_weights
+from skscratch.estimators._threads import thread_count
 
 SGD_BATCH = 64
 ADVICE = "Scale the columns of X (StandardScaler, MaxAbsScaler) or lower C."

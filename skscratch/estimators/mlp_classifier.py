@@ -13,28 +13,21 @@ from sklearn.base import (
 )
 from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted
 
 from skscratch.core.functions import Array
 from skscratch.core.losses import Loss
 from skscratch.core.network import Network
+from skscratch.estimators._available import available_if
 from skscratch.estimators._base import (
     TRAINING,
     VALIDATION,
     FitData,
 )
+from skscratch.estimators._data import check_rows, check_weight, network_dtype
 from skscratch.estimators._perceptron import MultilayerPerceptron, has_partial_fit
-from skscratch.estimators._sklearn import (
-    Interval,
-    StrOptions,
-    all_or_nothing,
-    available_if,
-    check_is_fitted,
-    check_rows,
-    check_weight,
-    is_first_partial_fit,
-    network_dtype,
-    reads_model,
-)
+from skscratch.estimators._sklearn import Interval, StrOptions, is_first_partial_fit
+from skscratch.estimators._state import all_or_nothing, reads_model
 from skscratch.estimators._targets import ClassTargetsMixin
 
 

@@ -13,28 +13,22 @@ from sklearn.base import (
     RegressorMixin,
 )
 from sklearn.metrics import d2_pinball_score, r2_score
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skscratch.core.functions import Array
 from skscratch.core.losses import Loss, Pinball
 from skscratch.core.network import Network
+from skscratch.estimators._available import available_if
 from skscratch.estimators._base import (
     TRAINING,
     VALIDATION,
     FitData,
 )
+from skscratch.estimators._data import check_rows, check_weight, network_dtype
 from skscratch.estimators._parameters import NamesOf, recipe_of
 from skscratch.estimators._perceptron import MultilayerPerceptron, has_partial_fit
-from skscratch.estimators._sklearn import (
-    Interval,
-    all_or_nothing,
-    available_if,
-    check_is_fitted,
-    check_rows,
-    check_weight,
-    network_dtype,
-    reads_model,
-)
+from skscratch.estimators._sklearn import Interval
+from skscratch.estimators._state import all_or_nothing, reads_model
 
 # Losses of class targets, which a regression has not.
 OF_CLASSES = frozenset({"log_loss", "hinge", "squared_hinge", "multiclass_hinge"})

@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 
 from skscratch import AutoencoderTransformer
 from skscratch.datasets import Images
+from skscratch.experiments.progress import Stage, report_epochs
 
 Array = npt.NDArray[Any]
 
@@ -57,7 +58,7 @@ def run_autoencoder(
     n_validation: int,
     seed: int = 0,
     n_jobs: int | None = None,
-    callback: Any = None,
+    on_epoch: Stage | None = None,
 ) -> AutoencoderResult:
     """Train an autoencoder and measure it on the test images.
 
@@ -73,8 +74,8 @@ def run_autoencoder(
         Seed of the split and of the training.
     n_jobs : int or None, default=None
         Threads, as the estimator understands it.
-    callback : object, default=None
-        A callback in scikit-learn's protocol, for this training only.
+    on_epoch : Stage or None, default=None
+        Called after each epoch, with a line of text, if scikit-learn has callbacks (1.9 or newer).
 
     Returns
     -------
@@ -99,8 +100,8 @@ def run_autoencoder(
         images.X_train, test_size=n_validation, stratify=images.y_train, random_state=seed
     )
     encoder = AutoencoderTransformer(**parameters, random_state=seed, n_jobs=n_jobs)
-    if callback is not None:
-        encoder.set_callbacks(callback)
+    if on_epoch is not None:
+        report_epochs(encoder, on_epoch)
     started = time.perf_counter()
     encoder.fit(X, X_val=X_val)
     seconds = time.perf_counter() - started

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -22,8 +21,6 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 from rich.table import Column
-
-HAS_CALLBACKS = find_spec("sklearn.callback") is not None
 
 # Lines about the epochs of one training, in a log.
 LINES = 5
@@ -199,6 +196,22 @@ class _BarStage(Stage):
 
     def __call__(self, text: str = "") -> None:
         self.bars.update(self.task, advance=1, text=text)
+
+
+def report_epochs(estimator: Any, stage: Stage) -> None:
+    """Let an estimator report its epochs to a stage.
+
+    Before scikit-learn 1.9 there are no callbacks: nothing is reported until the fit ends.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        The estimator, before it is fitted.
+    stage : Stage
+        The stage to report to.
+    """
+    with suppress(ImportError):
+        estimator.set_callbacks(EpochReporter(stage))
 
 
 class EpochReporter:

@@ -22,7 +22,7 @@ from skscratch.experiments import (
     search,
     xor,
 )
-from skscratch.experiments.progress import HAS_CALLBACKS, EpochReporter, Progress
+from skscratch.experiments.progress import Progress
 from skscratch.experiments.settings import Settings, settings_for
 from skscratch.experiments.store import Store, fingerprint
 
@@ -257,8 +257,7 @@ class _Run:
                 n_validation=n_validation,
                 seed=self.seed,
                 n_jobs=self.n_jobs,
-                # Before scikit-learn 1.9 there are no callbacks, and the bar fills at the end.
-                callback=EpochReporter(step) if HAS_CALLBACKS else None,
+                on_epoch=step,
             )
             facts = {"seconds": result.seconds}
             self.store.put(file, lambda path: persistence.save(result.encoder, path), facts)

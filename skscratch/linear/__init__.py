@@ -1,7 +1,8 @@
 """Solvers for linear support vector machines, independent of the networks and of scikit-learn."""
 
 from skscratch.linear.losses import CrammerSinger, DualHinge, DualSquaredHinge, LinearLoss
-from skscratch.linear.solver import LinearSolution, NotFiniteError, solve
+from skscratch.linear.problems import NotFiniteError
+from skscratch.linear.solver import LinearSolution, solve
 
 __all__ = [
     "CrammerSinger",

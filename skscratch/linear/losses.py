@@ -1,15 +1,12 @@
-"""The losses of linear machines, as the Newton solver needs them.
+"""The losses of linear machines, in the dual form that the Newton solver needs.
 
-Every loss here is a maximum over a simple set ``A`` of dual points, read on *slacks* ``s``, which
-are linear in the scores up to a constant and positive where the margin is violated::
+Every loss is a maximum over a simple set ``A`` of dual points. It is a function of *slacks* ``s``,
+which are affine in the scores and positive where the margin is violated::
 
     loss(s) = max_{p in A} <p, s> - (width / 2) ||p||^2
 
 with ``A = [0, inf)`` and width 1/2 for the squared hinge, ``A = [0, 1]`` and width 0 for the hinge,
 the simplex and width 0 for the joint hinge of Crammer and Singer.
-
-Arrays over the rows of X are laid out as (problems, columns, rows): one-versus-rest is many
-problems of one column each, the joint machine is one problem of many columns.
 """
 
 from __future__ import annotations
@@ -19,11 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
+
+from skscratch.linear.arrays import Array
 
 __all__ = ["CrammerSinger", "DualHinge", "DualSquaredHinge", "LinearLoss"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -31,51 +27,51 @@ class LinearLoss(ABC):
     """A loss with its targets: ``max_{p in A} <p, s> - (width / 2) ||p||^2``.
 
     ``slacks`` maps scores to ``s``, ``slack_changes`` is its linear part and
-    ``slack_changes_transposed`` the transpose of that; ``project``, ``face`` and ``along`` describe
-    the set ``A``. All arrays are (problems, columns, rows), and the methods may overwrite their
-    first argument, ``face`` excepted.
+    ``slack_changes_transposed`` the transpose of that; ``project``, ``face``, ``face_component``
+    and ``tangents`` describe the set ``A``. All arrays are (problems, columns, rows). The methods
+    from ``slacks`` to ``project``, and ``face_component``, may overwrite their first argument.
     """
 
     targets: Array
 
-    #: The width of the loss itself; where it is 0 the loss has corners.
+    #: The width of the loss itself; if it is 0, the loss has corners.
     own_width: ClassVar[float] = 0.0
-    #: The relative gap at which small data are solved to the last digits.
-    polished: ClassVar[float] = 1e-14
+    #: The relative gap to which small data are solved.
+    polished_gap: ClassVar[float] = 1e-14
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int]:
-        """Problems, and columns of each."""
+        """Number of problems, and of columns of each."""
 
     @property
     def n_rows(self) -> int:
-        """Rows of X that the targets belong to."""
+        """Number of rows that have targets."""
         return int(self.targets.shape[-1])
 
     def take_rows(self, rows: Array | slice) -> Self:
-        """Return the loss on these rows alone."""
+        """Return the loss of these rows."""
         return replace(self, targets=np.ascontiguousarray(self.targets[..., rows]))
 
     @abstractmethod
     def take_problems(self, problems: Array) -> Self:
-        """Return the loss of these problems alone."""
+        """Return the loss of these problems."""
 
     @abstractmethod
     def cast(self, dtype: np.dtype[Any]) -> Self:
-        """Return the loss with targets that leave this dtype alone."""
+        """Return the loss with targets that do not change the dtype of an array they meet."""
 
     @abstractmethod
     def slacks(self, Z: Array) -> Array:
-        """Return ``s``, such that the loss is 0 where no slack is positive."""
+        """Return ``s``; the loss of a row without a positive slack is 0."""
 
     @abstractmethod
     def slack_changes(self, Z: Array) -> Array:
-        """Return the change of the slacks with the scores."""
+        """Return the change of the slacks if the scores change by ``Z``."""
 
     @abstractmethod
     def slack_changes_transposed(self, R: Array) -> Array:
-        """Return the transpose of ``turn`` applied to ``R``."""
+        """Return the transpose of ``slack_changes`` applied to ``R``."""
 
     @abstractmethod
     def project(self, V: Array) -> Array:
@@ -83,15 +79,18 @@ class LinearLoss(ABC):
 
     @abstractmethod
     def face(self, p: Array) -> Array:
-        """Return where ``p`` follows ``V``: True inside the face of ``A`` that ``p`` lies on."""
+        """Return the face of ``A`` that ``p = project(V)`` lies on.
+
+        It is a mask: True for the entries that change if ``V`` changes a little.
+        """
 
     @abstractmethod
-    def along(self, U: Array, face: Array) -> Array:
-        """Return the part of ``U`` along the face: the derivative of the projection."""
+    def face_component(self, U: Array, face: Array) -> Array:
+        """Return the component of ``U`` along the face: the derivative of ``project``."""
 
     @abstractmethod
     def tangents(self, face: Array) -> tuple[Array, Array]:
-        """Return an orthonormal basis along the faces of the first problem, and its rows.
+        """Return ``Q, rows``: an orthonormal basis of the faces of the first problem.
 
         Its d-th direction changes row ``rows[d]`` by ``Q[d]``, one number for each column.
         """
@@ -101,7 +100,7 @@ class LinearLoss(ABC):
         """Return the loss of each row, (problems, rows)."""
 
     @abstractmethod
-    def excess(self, S: Array, p: Array) -> Array:
+    def fenchel_gap(self, S: Array, p: Array) -> Array:
         """Return ``loss(s) + conjugate(p) - <p, s> >= 0`` of each row, (problems, rows)."""
 
 
@@ -130,7 +129,7 @@ class _OneVersusRest(LinearLoss):
     def slack_changes_transposed(self, R: Array) -> Array:
         return self.slack_changes(R)
 
-    def along(self, U: Array, face: Array) -> Array:
+    def face_component(self, U: Array, face: Array) -> Array:
         U *= face
         return U
 
@@ -143,7 +142,7 @@ class DualSquaredHinge(_OneVersusRest):
     """``max(0, 1 - y z)^2``, which is ``max_{p >= 0} p s - p^2 / 4``; targets (problems, rows)."""
 
     own_width = 0.5
-    polished = 1e-22
+    polished_gap = 1e-22
 
     def project(self, V: Array) -> Array:
         return np.maximum(V, 0.0, out=V)
@@ -156,12 +155,12 @@ class DualSquaredHinge(_OneVersusRest):
         loss *= loss
         return loss
 
-    def excess(self, S: Array, p: Array) -> Array:
+    def fenchel_gap(self, S: Array, p: Array) -> Array:
         # (s - p / 2)^2 above the corner and p^2 / 4 + p |s| below it.
         above = np.maximum(S[:, 0], 0.0)
-        excess: Array = (above - 0.5 * p[:, 0]) ** 2
-        excess += p[:, 0] * (above - S[:, 0])
-        return excess
+        gap: Array = (above - 0.5 * p[:, 0]) ** 2
+        gap += p[:, 0] * (above - S[:, 0])
+        return gap
 
 
 class DualHinge(_OneVersusRest):
@@ -177,10 +176,10 @@ class DualHinge(_OneVersusRest):
     def value(self, S: Array) -> Array:
         return np.maximum(S[:, 0], 0.0)
 
-    def excess(self, S: Array, p: Array) -> Array:
+    def fenchel_gap(self, S: Array, p: Array) -> Array:
         # (1 - p) s above the corner and p |s| below it.
-        excess: Array = np.maximum(S[:, 0] * (1.0 - p[:, 0]), -S[:, 0] * p[:, 0])
-        return excess
+        gap: Array = np.maximum(S[:, 0] * (1.0 - p[:, 0]), -S[:, 0] * p[:, 0])
+        return gap
 
 
 @dataclass(frozen=True)
@@ -223,16 +222,16 @@ class CrammerSinger(LinearLoss):
     def project(self, V: Array) -> Array:
         """Return ``max(V - shift, 0)`` of sum 1, by Newton's method on the shift.
 
-        The sum is convex and falls in the shift, so that from below the shift grows towards the
-        root, and reaches it once no further entry leaves the support.
+        The sum is convex and decreasing in the shift. Started below the root, the shift therefore
+        grows towards it, and has reached it once no further entry leaves the support.
         """
         shift = V.max(axis=1, keepdims=True) - 1.0
         for _ in range(V.shape[1] + 1):
             support = np.greater(V, shift)
             size = support.sum(axis=1, keepdims=True, dtype=V.dtype)
             total = np.add.reduce(V, axis=1, keepdims=True, where=support)
-            last, shift = shift, (total - 1.0) / size
-            if not np.any(shift > last):
+            previous, shift = shift, (total - 1.0) / size
+            if not np.any(shift > previous):
                 break
         V -= shift
         return np.maximum(V, 0.0, out=V)
@@ -242,7 +241,7 @@ class CrammerSinger(LinearLoss):
         support &= support.sum(axis=1, keepdims=True) > 1
         return support
 
-    def along(self, U: Array, face: Array) -> Array:
+    def face_component(self, U: Array, face: Array) -> Array:
         size = face.sum(axis=1, keepdims=True, dtype=U.dtype)
         U *= face
         U -= face * (U.sum(axis=1, keepdims=True) / np.maximum(size, 1.0))
@@ -262,7 +261,7 @@ class CrammerSinger(LinearLoss):
         largest: Array = S.max(axis=1)
         return largest
 
-    def excess(self, S: Array, p: Array) -> Array:
-        # Summed over the distances to the largest slack, each term is nonnegative.
-        excess: Array = np.einsum("pcr,pcr->pr", p, S.max(axis=1, keepdims=True) - S)
-        return excess
+    def fenchel_gap(self, S: Array, p: Array) -> Array:
+        # As a sum over the distances to the largest slack, it has no negative terms to cancel.
+        gap: Array = np.einsum("pcr,pcr->pr", p, S.max(axis=1, keepdims=True) - S)
+        return gap

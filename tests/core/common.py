@@ -1,4 +1,4 @@
-"""What the tests of the core build again and again."""
+"""Networks, rows and targets for the tests of the core."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ N_IN, N_OUT, ROWS = 5, 3, 7
 
 
 def dense(width):
-    # Biases that are not 0 keep relu off its kink.
+    # Nonzero biases keep relu away from its kink.
     return Dense(width, bias=FanInUniform())
 
 
@@ -35,7 +35,7 @@ def rows(n=ROWS, width=N_IN, seed=0, dtype=np.float64):
 
 
 def target_for(loss, n=ROWS, width=N_OUT, seed=0, dtype=np.float64):
-    """Targets of the kind that the loss is made for."""
+    """Return targets in the range of the loss."""
     rng = np.random.default_rng(seed)
     one_hot = np.eye(width)[rng.integers(width, size=n)]
     kinds = {
@@ -49,7 +49,7 @@ def target_for(loss, n=ROWS, width=N_OUT, seed=0, dtype=np.float64):
 
 
 def weights(n=ROWS, dtype=np.float64):
-    """Some weights, a 0 among them."""
+    """Return weights, some of them 0."""
     return np.arange(n, dtype=dtype) % 4
 
 
@@ -57,7 +57,7 @@ def objective(net, loss="squared_error", **options):
     return Objective(net, Loss.named(loss), **options)
 
 
-# Layers that are right in certain places only, and a place for each.
+# Layers that are valid only in certain positions, each with layers that put it in one.
 PLACED = {
     "dense": [dense(N_OUT)],
     "append_constant": [AppendConstant(2.0)],
@@ -67,5 +67,5 @@ PLACED = {
     "contraction": [dense(4), PerturbedCopies(), Tanh(), dense(3), Contraction(0.5)],
 }
 AT_THE_START = {"corruption": [Corruption(lambda x, rng: x * rng.uniform(0.5, 1.5, x.shape))]}
-# Every other one stands anywhere, and keeps the width of what it gets.
+# All other layers may be anywhere, and their output is as wide as their input.
 KEEPS_WIDTH = [name for name in Layer.members() if name not in PLACED | AT_THE_START]

@@ -71,7 +71,7 @@ def test_float32_is_float32_and_close(name):
 
 @pytest.mark.parametrize("name", Activation.members())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_finite_wherever_the_input_is(name, dtype):
+def test_extreme_inputs_give_finite_outputs(name, dtype):
     largest = float(np.sqrt(np.finfo(dtype).max)) / 10
     if name == "gelu":
         largest **= 0.5  # x³ must not overflow
@@ -80,18 +80,18 @@ def test_finite_wherever_the_input_is(name, dtype):
 
 
 @pytest.mark.parametrize("name", ["leaky_relu", "elu"])
-def test_hyperparameter_counts(name):
+def test_the_hyperparameter_has_an_effect(name):
     field = {"leaky_relu": "slope", "elu": "alpha"}[name]
     y = network(Activation.named(name, **{field: 0.5}))(X)
     assert not np.allclose(y, EXPECTED[name])
 
 
 @pytest.mark.parametrize("slope", [-0.1, 1.1, np.nan])
-def test_slopes_that_bend_the_wrong_way(slope):
+def test_invalid_negative_slopes_are_refused(slope):
     with pytest.raises(ValueError, match=r"slope of 'leaky_relu' must be in \[0, 1\]"):
         LeakyReLU(slope)
 
 
-def test_an_elu_that_is_not_monotone():
+def test_a_negative_alpha_of_elu_is_refused():
     with pytest.raises(ValueError, match="alpha of 'elu' must be at least 0"):
         ELU(-0.5)

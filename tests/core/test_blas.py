@@ -8,14 +8,14 @@ from skscratch.core.blas import SingleThreadedBLAS
 from tests.core.common import network, rows
 
 
-def test_the_blas_limit_is_counted_and_lifted():
+def test_nested_blas_limits_are_counted_and_lifted():
     blas = SingleThreadedBLAS()
     with threadpool_limits(2, user_api="blas"):
         assert blas.threads_allowed() == 2
         with blas:
             with blas:
                 assert blas.threads_allowed() == 1
-            # The inner one must not lift the outer one's limit.
+            # The end of the inner context must not lift the limit of the outer one.
             assert blas.threads_allowed() == 1
         assert blas.threads_allowed() == 2
 

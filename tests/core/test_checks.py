@@ -1,4 +1,4 @@
-"""The checks for other people's parts: right ones pass, and each wrong one is named."""
+"""The checks for custom parts: correct ones pass, and the error of each wrong one is named."""
 
 import numpy as np
 import pytest
@@ -154,7 +154,7 @@ class LooksAtTheBatch(Elementwise):
         (LooksAtTheBatch, "rows alone are predicted otherwise"),
     ],
 )
-def test_a_wrong_layer_is_named(kind, message):
+def test_an_incorrect_layer_is_named(kind, message):
     with pytest.raises(AssertionError, match=rf"{kind.__name__}\(.*\): .*({message})"):
         check_layer(kind())
 
@@ -226,7 +226,7 @@ class Mean(Loss):
         (Mean, "each row alone gives another"),
     ],
 )
-def test_a_wrong_loss_is_named(kind, message):
+def test_an_incorrect_loss_is_named(kind, message):
     with pytest.raises(AssertionError, match=rf"{kind.__name__}\(\): .*{message}"):
         check_loss(kind())
 
@@ -267,6 +267,6 @@ class LeavesFloat32(Optimizer):
         (LeavesFloat32, "slots of another shape or dtype"),
     ],
 )
-def test_a_wrong_optimizer_is_named(kind, message):
+def test_an_incorrect_optimizer_is_named(kind, message):
     with pytest.raises(AssertionError, match=rf"{kind.__name__}\(\): .*{message}"):
         check_optimizer(kind())

@@ -57,19 +57,19 @@ def test_layers_inside_and_at_the_end(name, weight):
 
 @WEIGHTS
 @pytest.mark.parametrize("name", PLACED)
-def test_layers_in_their_place(name, weight):
+def test_layers_restricted_to_certain_positions(name, weight):
     net = network(dense(4), Tanh(), *PLACED[name], dense(N_OUT))
     assert error(net, "binary_log_loss", weight=weight) < TOLERANCE
 
 
 @WEIGHTS
 @pytest.mark.parametrize("name", PLACED | AT_THE_START)
-def test_placed_layers_at_the_start(name, weight):
+def test_restricted_layers_at_the_start(name, weight):
     layers = (PLACED | AT_THE_START)[name]
     assert error(network(*layers, dense(4), Tanh(), dense(N_OUT)), weight=weight) < TOLERANCE
 
 
-def test_a_function_without_a_derivative_is_refused_further_on():
+def test_a_corruption_after_layers_with_parameters_is_refused():
     net = network(dense(4), *AT_THE_START["corruption"], dense(N_OUT))
     with pytest.raises(ValueError, match="must stand before all layers with parameters"):
         error(net)
@@ -77,7 +77,7 @@ def test_a_function_without_a_derivative_is_refused_further_on():
 
 @WEIGHTS
 @pytest.mark.parametrize("name", [n for n in KEEPS_WIDTH if not Layer.named(n).adds_penalty])
-def test_layers_among_twins(name, weight):
+def test_layers_between_perturbed_copies(name, weight):
     among = [PerturbedCopies(0.1), dense(4), Layer.named(name), Contraction(0.3, 0.1)]
     assert error(network(*among, dense(N_OUT)), weight=weight) < TOLERANCE
 
@@ -91,7 +91,7 @@ def test_mean_activities_in_their_range(weight):
 @WEIGHTS
 @pytest.mark.parametrize("pair", list(itertools.product(KEEPS_WIDTH, repeat=2)), ids="-".join)
 def test_pairs_of_layers(pair, weight):
-    # A layer that works in place can destroy what the one before it still reads.
+    # A layer that works in place could overwrite values that the layer before it still needs.
     first, second = map(Layer.named, pair)
     assert error(network(dense(4), first, second, dense(N_OUT)), weight=weight) < TOLERANCE
 

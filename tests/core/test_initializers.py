@@ -4,7 +4,7 @@ import pytest
 from skscratch.core import Initializer
 
 N_IN, N_OUT = 300, 200
-# The variance of each, as its paper gives it.
+# The variance of each, from its paper.
 VARIANCE = {
     "zeros": 0.0,
     "ones": 0.0,
@@ -36,7 +36,7 @@ def test_uniform_has_its_bounds(name):
 
 
 @pytest.mark.parametrize("name", [n for n in Initializer.members() if n not in ("zeros", "ones")])
-def test_gain_scales(name):
+def test_gain_scales_the_bounds(name):
     W, twice = np.empty((5, 4)), np.empty((5, 4))
     Initializer.named(name).fill(W, 5, 4, np.random.default_rng(1))
     Initializer.named(name, gain=2.0).fill(twice, 5, 4, np.random.default_rng(1))

@@ -1,4 +1,4 @@
-"""Ctrl-C in the core: what is kept, and what is left to raise."""
+"""Ctrl-C in the core: which parameters are kept, and when KeyboardInterrupt is raised."""
 
 import signal
 
@@ -13,7 +13,7 @@ from tests.core.common import N_OUT, network, objective, rows, target_for
 
 @pytest.fixture(autouse=True)
 def _ctrl_c_is_not_ignored():
-    # As it is in a process that was started in the background.
+    # In a process that was started in the background, Ctrl-C is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -33,7 +33,7 @@ def test_the_first_ctrl_c_is_noted_and_the_second_raises():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_request_that_is_not_obeyed_is_raised_at_the_end():
+def test_an_unhandled_request_is_raised_at_the_end():
     with pytest.raises(KeyboardInterrupt), Interrupts():
         press()
     with Interrupts() as interrupts:
@@ -41,21 +41,21 @@ def test_a_request_that_is_not_obeyed_is_raised_at_the_end():
         interrupts.obeyed = True
 
 
-def test_an_inner_request_is_the_inner_one_s_alone():
+def test_a_request_belongs_to_the_innermost_context():
     with Interrupts() as outer:
         with Interrupts() as inner:
             press()
             inner.obeyed = True
         assert inner.requested
         assert not outer.requested
-        # One that the inner one has not obeyed is handed on.
+        # A request that the inner context has not handled is passed to the outer one.
         with Interrupts():
             press()
         assert outer.requested
         outer.obeyed = True
 
 
-def test_a_handler_of_the_user_s_own_stays():
+def test_a_custom_handler_stays_in_place():
     seen = []
     before = signal.signal(signal.SIGINT, lambda *given: seen.append(given))
     try:
@@ -68,7 +68,7 @@ def test_a_handler_of_the_user_s_own_stays():
         signal.signal(signal.SIGINT, before)
 
 
-def test_nothing_can_raise_where_ctrl_c_is_ignored():
+def test_nothing_is_raised_if_ctrl_c_is_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Interrupts() as interrupts:
@@ -80,7 +80,7 @@ def test_nothing_can_raise_where_ctrl_c_is_ignored():
 
 
 def in_epoch(k, step=1, how=press):
-    """Return what presses Ctrl-C as the rows of a batch are taken: step `step` of epoch `k`."""
+    """Return rows that press Ctrl-C when a batch is taken: in step `step` of epoch `k`."""
     n_taken = 0
 
     class Data:
@@ -128,7 +128,7 @@ def trained(monkeypatch, data, interrupts, **options):
 @pytest.mark.parametrize("how", [press, raise_interrupt], ids=["flag", "raised"])
 @pytest.mark.parametrize("handler", ["default", "own"])
 @pytest.mark.parametrize(("epoch", "step"), [(1, 1), (1, 3), (2, 1), (4, 2)])
-def test_an_interrupt_leaves_the_last_whole_epoch_or_step(monkeypatch, how, handler, epoch, step):
+def test_an_interrupt_keeps_the_last_complete_epoch_or_step(monkeypatch, how, handler, epoch, step):
     _, _, steps = trained(monkeypatch, rows(10), None)
     before = signal.getsignal(signal.SIGINT)
     if handler == "own":
@@ -145,11 +145,11 @@ def test_an_interrupt_leaves_the_last_whole_epoch_or_step(monkeypatch, how, hand
         np.testing.assert_array_equal(params, steps[3 * (epoch - 1) - 1])
         assert run.n_epochs == epoch - 1
     else:
-        # The flag is read before the next step, so the one under way is finished.
+        # The flag is read before each step, so the current step is finished.
         finished = step if how is press and handler == "default" else step - 1
         initial = network(Dense(6), Tanh(), Dense(N_OUT)).params
         np.testing.assert_array_equal(params, steps[finished - 1] if finished else initial)
-        # The loss of a part of an epoch is the mean over its steps.
+        # The loss of an incomplete epoch is the mean over its steps.
         assert len(run.losses) == (1 if finished else 0)
     # The optimizer starts afresh.
     assert run.state.optimizer.t == 0
@@ -157,7 +157,7 @@ def test_an_interrupt_leaves_the_last_whole_epoch_or_step(monkeypatch, how, hand
 
 
 @pytest.mark.parametrize("where", ["validate", "on_epoch", "before_epoch"])
-def test_an_interrupt_between_epochs_keeps_whole_ones(monkeypatch, where):
+def test_an_interrupt_between_epochs_keeps_complete_ones(monkeypatch, where):
     _, _, steps = trained(monkeypatch, rows(10), None)
     n_calls = 0
 
@@ -171,7 +171,7 @@ def test_an_interrupt_between_epochs_keeps_whole_ones(monkeypatch, where):
     with Interrupts() as interrupts:
         params, run, _ = trained(monkeypatch, rows(10), interrupts, **{where: call})
         interrupts.obeyed = True
-    # An epoch that was not validated does not count; one whose callback failed was whole.
+    # An epoch without validation does not count; one whose callback failed was complete.
     whole = 3 if where == "on_epoch" else 2
     np.testing.assert_array_equal(params, steps[3 * whole - 1])
     assert run.n_epochs == whole
@@ -200,7 +200,7 @@ def test_without_interrupts_keyboard_interrupt_is_raised(monkeypatch):
 
 
 def test_half_a_step_of_the_first_epoch_is_never_kept(monkeypatch):
-    # A second Ctrl-C can come in the middle of an update: nothing whole is there to keep.
+    # A second Ctrl-C can come in the middle of an update, which leaves no valid parameters.
     update = Adam.update
 
     def torn(self, w, *given):

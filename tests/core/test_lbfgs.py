@@ -55,14 +55,14 @@ def test_there_is_one_record_for_each_iteration_and_the_losses_fall():
 
 
 @pytest.mark.parametrize("n_threads", [2, 3])
-def test_threads_change_no_bit(n_threads):
+def test_the_number_of_threads_does_not_change_a_bit(n_threads):
     one, several = curved(), curved()
     minimise_lbfgs(one, X, Y, max_epochs=10)
     minimise_lbfgs(several, X, Y, max_epochs=10, n_threads=n_threads)
     np.testing.assert_array_equal(one.network.params, several.network.params)
 
 
-def test_weights_are_repetitions():
+def test_integer_weights_equal_repeated_rows():
     weight = RNG.integers(0, 4, size=60)
     weighted, repeated = curved(), curved()
     minimise_lbfgs(weighted, X, Y, LBFGS(tol=0.0), max_epochs=8, weight=weight.astype(float))
@@ -102,7 +102,7 @@ def test_the_parameters_of_the_best_score_are_kept():
     np.testing.assert_array_equal(objective.network.params, kept[1])
 
 
-def test_ctrl_c_leaves_the_parameters_of_the_last_whole_iteration():
+def test_ctrl_c_keeps_the_parameters_of_the_last_complete_iteration():
     whole, stopped = curved(), curved()
     interrupts = Interrupts()
 

@@ -12,7 +12,7 @@ LOSSES = pytest.mark.parametrize("name", Loss.members())
 
 def value_and_grad(loss, raw, target, scale=1.0):
     b = LossBuffers.over(*[np.full_like(raw, np.nan) for _ in range(3)], np.empty_like(raw[:, :1]))
-    # Training ignores overflow too: exp(800) is inf and 1 / (1 + inf) is 0, as it should be.
+    # Training ignores overflow too: exp(800) is inf and 1 / (1 + inf) is correctly 0.
     with np.errstate(over="ignore"):
         return loss.value_and_grad(raw, target, scale, b), b.grad
 
@@ -52,7 +52,7 @@ def test_values(name):
 
 @LOSSES
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_weights_are_repetition(name, dtype):
+def test_integer_weights_equal_repeated_rows(name, dtype):
     raw, target = rows(width=3, dtype=dtype), target_for(name, dtype=dtype)
     weight = weights(dtype=dtype)
     again = weight.astype(int)
@@ -67,7 +67,7 @@ def test_weights_are_repetition(name, dtype):
 
 
 @LOSSES
-def test_outputs_may_weigh_differently(name):
+def test_outputs_may_have_different_weights(name):
     raw, target, weight = rows(width=3), target_for(name), np.abs(rows(width=3, seed=5))
     value, grad = value_and_grad(Loss.named(name), raw, target, weight)
     _, plain = value_and_grad(Loss.named(name), raw, target)
@@ -78,7 +78,7 @@ def test_outputs_may_weigh_differently(name):
 
 
 @LOSSES
-def test_inputs_are_left_alone(name):
+def test_inputs_are_not_modified(name):
     raw, target = rows(width=3), target_for(name)
     raw.flags.writeable = target.flags.writeable = False
     value_and_grad(Loss.named(name), raw, target)
@@ -106,7 +106,7 @@ def test_predict_is_the_inverse_link(name):
     raw = rows(width=3)
     predicted = Loss.named(name).predict(raw)
     expected = {
-        # Several quantiles rise by steps that are positive.
+        # Several quantiles are encoded as positive differences.
         "identity": np.cumsum(np.c_[raw[:, :1], np.log1p(np.exp(raw[:, 1:]))], axis=1)
         if name == "pinball"
         else raw,
@@ -129,7 +129,7 @@ def test_huber_lies_between_its_branches(raw, target, delta):
     np.testing.assert_allclose(huber, expected, rtol=1e-9, atol=1e-12)
 
 
-# Where targets may lie
+# Intervals of targets
 
 
 OUTSIDE = {"share": 5.0, "one-hot": -0.5, "sign": 1.5, "count": -1.0, "real": None}
@@ -152,18 +152,18 @@ def test_targets_outside_the_interval_are_refused(name, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["binary_log_loss", "log_loss"])
-def test_a_few_units_of_rounding_outside_count_as_the_end(name, dtype):
+def test_targets_outside_by_rounding_count_as_the_end(name, dtype):
     unit = np.finfo(dtype).eps
     for n_units, allowed in ((1, True), (8, True), (16, False)):
         for target in (1 + n_units * unit, -n_units * unit):
             array = np.array([[0.5, target]], dtype)
             low, high = float(array.min()), float(array.max())
             assert Loss.named(name).allows(low, high, array.dtype) is allowed
-    # Whole numbers have no rounding.
+    # Integers have no rounding errors.
     assert Loss.named(name).allows(0, 1, np.dtype(np.uint8))
 
 
-# What training may start from
+# Baselines
 
 
 @LOSSES
@@ -178,17 +178,17 @@ def test_the_baseline_is_the_best_constant(name, dtype):
         return float(weight @ loss.of_rows(raw, target.astype(np.float64)))
 
     least = value(start)
-    # No class is taken for impossible, which costs a millionth.
+    # No class gets probability 0, which changes the value by about a millionth.
     tolerance = 1e-5
     rng = np.random.default_rng(0)
-    # The losses are convex: what is no local improvement is none at all.
+    # The losses are convex, so a local minimum is the global one.
     for size in (1e-3, 1e-1, 1.0, 10.0):
         for direction in rng.normal(size=(50, len(start))):
             assert least <= value(start + size * direction) * (1 + tolerance)
 
 
 @LOSSES
-def test_the_baseline_takes_weights_for_repetitions(name):
+def test_integer_weights_equal_repeated_rows_in_the_baseline(name):
     loss, target, weight = Loss.named(name), target_for(name), weights()
     repeated = np.repeat(target, weight.astype(int), axis=0)
     expected = loss.baseline(repeated)

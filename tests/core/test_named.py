@@ -26,7 +26,7 @@ def test_a_recipe_is_a_value(family, name):
     assert hash(recipe) == hash(family.named(name))
     assert Named.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     assert type(recipe).__name__ in repr(recipe)
-    # A dataclass without a docstring gets its signature for one.
+    # A dataclass without a docstring gets its signature instead.
     assert not type(recipe).__doc__.startswith(f"{type(recipe).__name__}(")
 
 
@@ -51,7 +51,7 @@ def test_an_unknown_name_lists_the_known_and_guesses():
         Activation.named("rleu")
 
 
-def test_what_is_no_recipe_is_refused():
+def test_invalid_recipes_are_refused():
     with pytest.raises(TypeError, match="name of an activation or an instance of Activation"):
         Activation.resolve(3)
     with pytest.raises(ValueError, match="Not a valid description"):
@@ -60,7 +60,7 @@ def test_what_is_no_recipe_is_refused():
         Named.from_dict({"family": "layer", "name": "dense", "colour": "red"})
 
 
-def test_a_name_is_given_once():
+def test_a_name_cannot_be_registered_twice():
     with pytest.raises(ValueError, match="The activation name 'relu' is taken by"):
 
         class Impostor(Elementwise, name="relu"):
@@ -74,8 +74,8 @@ def test_a_name_is_given_once():
     assert Activation.members()["relu"] is skscratch.core.ReLU
 
 
-def test_a_class_may_be_made_again_where_it_was():
-    # As by importlib.reload, or by a cell of a notebook that is run again.
+def test_a_class_may_be_redefined_in_its_module():
+    # As importlib.reload does, or a notebook cell that is run twice.
     def make():
         class Again(Elementwise, name="again"):
             pass

@@ -31,7 +31,7 @@ def deep(dtype=np.float64, **options):
     return network(dense(4), Tanh(), Dropout(0.5), dense(3), Sigmoid(), dtype=dtype, **options)
 
 
-def test_weights_stand_before_biases_in_one_vector():
+def test_weights_precede_biases_in_one_vector():
     net = network(Dense(4), Tanh(), Dense(3))
     assert net.params.flags.c_contiguous
     assert net.n_weights == N_IN * 4 + 4 * 3
@@ -48,7 +48,7 @@ def test_weights_stand_before_biases_in_one_vector():
     [lambda n: pickle.loads(pickle.dumps(n)), copy.deepcopy, lambda n: n.copy(), copy.copy],
     ids=["pickle", "deepcopy", "copy()", "copy"],
 )
-def test_views_stay_in_the_vector_of_a_twin(twin_of):
+def test_a_copys_views_refer_to_its_own_vector(twin_of):
     net = deep()
     twin = twin_of(net)
     np.testing.assert_array_equal(twin(rows()), net(rows()))
@@ -58,14 +58,14 @@ def test_views_stay_in_the_vector_of_a_twin(twin_of):
 
 
 @pytest.mark.parametrize("name", [*PLACED, *KEEPS_WIDTH])
-def test_weight_matrices_are_penalised_and_nothing_else(name):
+def test_only_weight_matrices_are_penalised(name):
     for layer in PLACED.get(name) or [Layer.named(name)]:
         for param in layer.params(5):
             assert param.role.penalised is (len(param.shape) == 2)
 
 
 @pytest.mark.parametrize("name", [*PLACED, *KEEPS_WIDTH, *AT_THE_START])
-def test_settled_layers_predict_as_all_of_them(name):
+def test_layers_for_inference_predict_like_all_layers(name):
     layers = (PLACED | AT_THE_START).get(name) or [Layer.named(name)]
     net = network(*layers, dense(3))
     settled = [layer.for_inference(n) for layer, n in zip(net.layers, net.widths, strict=False)]
@@ -74,14 +74,14 @@ def test_settled_layers_predict_as_all_of_them(name):
     np.testing.assert_array_equal(kept(rows()), net(rows()))
 
 
-def test_shared_weights_stay_shared_in_a_twin():
+def test_tied_weights_stay_tied_in_a_copy():
     net = network(Dense(4), Tanh(), Dense(5), ties={2: 0})
     twin = pickle.loads(pickle.dumps(net))
     twin.views[0].W[:] = 7
     assert (twin.views[2].W == 7).all()
 
 
-def test_a_tie_must_fit():
+def test_tied_layers_must_have_matching_shapes():
     with pytest.raises(ValueError, match="Layer 2 cannot share the weights of layer 0"):
         network(Dense(4), Tanh(), Dense(6), ties={2: 0})
 
@@ -101,7 +101,7 @@ def test_a_part_pickled_with_its_network_still_shares():
     assert (part(rows()) == 0).all()
 
 
-def test_a_part_can_go_on_with_other_layers():
+def test_a_part_can_have_extra_layers():
     net = network(Dense(4), Tanh(), Dense(3))
     np.testing.assert_allclose(
         net.part(0, extra_layers=[Sigmoid()])(rows()), 1 / (1 + np.exp(-net(rows())))
@@ -131,11 +131,11 @@ def test_any_layer_keeps_the_dtype_and_the_input(name, dtype):
     "name",
     [n for n in KEEPS_WIDTH if n not in Activation.members() and not Layer.named(n).params(3)],
 )
-def test_noise_and_penalties_are_silent_in_prediction(name):
+def test_noise_and_penalties_do_not_act_in_prediction(name):
     np.testing.assert_array_equal(network(Layer.named(name))(rows()), rows())
 
 
-def test_a_variational_layer_predicts_the_mean_and_draws_around_it():
+def test_a_variational_layer_predicts_the_mean_and_samples_around_it():
     net = network(Variational(), n_in=4)
     assert net.n_out == 2
     X = rows(10_000, 4) * 0 + [3.0, -1.0, 0.0, np.log(4)]
@@ -148,7 +148,7 @@ def test_a_variational_layer_predicts_the_mean_and_draws_around_it():
 
 
 def test_the_contraction_is_the_squared_norm_of_the_jacobian():
-    # For a linear layer the Jacobian is its weight matrix, whatever the rows are.
+    # The Jacobian of a linear layer is its weight matrix, for any rows.
     n = 20_000
     net = network(PerturbedCopies(), Dense(3), Contraction(strength=0.5))
     X = rows(n)
@@ -160,7 +160,7 @@ def test_the_contraction_is_the_squared_norm_of_the_jacobian():
     np.testing.assert_allclose(net.layers[-1].penalty(frame), expected, rtol=0.02)
 
 
-def test_the_kl_penalty_is_least_where_the_mean_activity_is_the_target():
+def test_the_kl_penalty_is_smallest_at_the_target():
     layer, X = KLPenalty(target=0.2), np.full((4, 3), 0.2)
     net = network(layer, n_in=3)
 
@@ -171,13 +171,13 @@ def test_the_kl_penalty_is_least_where_the_mean_activity_is_the_target():
         return layer.penalty(ws.frames(len(X))[-1])
 
     assert abs(penalty(X)) < 1e-15
-    # It is the mean that counts, not each row.
+    # Only the mean over the rows matters.
     assert abs(penalty(np.array([[0.1], [0.3]]) * np.ones(3))) < 1e-15
     assert penalty(X + 0.1) > 0
     assert penalty(X - 0.1) > 0
 
 
-def test_a_corruption_is_not_saved_and_says_so(tmp_path):
+def test_a_loaded_corruption_raises_in_training(tmp_path):
     net = network(*AT_THE_START["corruption"], dense(3))
     net.save(tmp_path / "net.npz")
     loaded = Network.load(tmp_path / "net.npz")
@@ -195,7 +195,7 @@ def test_append_constant():
     assert (y[:, -1] == 3).all()
 
 
-def test_a_row_alone_and_in_a_block_agree():
+def test_a_row_has_the_same_output_alone_and_in_a_block():
     net, X = deep(), rows(PREDICT_ROWS + 3)
     np.testing.assert_allclose(net(X)[-2:], net(X[-2:]), rtol=1e-12)
 
@@ -236,7 +236,7 @@ def test_saving_and_loading(tmp_path, dtype):
     assert Network.load(tmp_path / "tied.npz").ties == {1: 0}
 
 
-def test_files_that_are_no_network(tmp_path):
+def test_invalid_files_are_refused(tmp_path):
     path = tmp_path / "wrong.npz"
     for content in (b"", b"hello", pickle.dumps({"a": 1})):
         path.write_bytes(content)
@@ -269,7 +269,7 @@ class Trap:
         Trap.sprung = True
 
 
-def test_loading_never_runs_what_a_file_says(tmp_path):
+def test_loading_never_executes_code_from_a_file(tmp_path):
     path = tmp_path / "trap.npz"
     np.savez(path, network=np.array([Trap()], dtype=object), params=np.zeros(3))
     with pytest.raises(ValueError, match="is not a network"):
@@ -308,11 +308,11 @@ def test_bad_input(build, message):
         build()
 
 
-def test_what_is_no_layer():
+def test_anything_but_layers_is_refused():
     with pytest.raises(TypeError, match="Expected layers, got 'relu'"):
         Network([Dense(3), "relu"], 3)
 
 
-def test_a_workspace_knows_its_size():
+def test_more_rows_than_the_workspace_holds_are_refused():
     with pytest.raises(ValueError, match="holds 3 rows, not 7"):
         deep().forward(rows(), deep().workspace(3))

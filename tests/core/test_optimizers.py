@@ -44,7 +44,7 @@ OPTIMIZERS = pytest.mark.parametrize("name", Optimizer.members())
     ids=repr,
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_three_steps_are_those_of_keras(optimizer, expected, dtype):
+def test_three_steps_equal_those_of_keras(optimizer, expected, dtype):
     w = W.astype(dtype)
     state = optimizer.start(w)
     for gradient in GRADIENTS:
@@ -55,7 +55,7 @@ def test_three_steps_are_those_of_keras(optimizer, expected, dtype):
 
 
 @pytest.mark.parametrize("epsilon", [1e-8, 0.3])
-def test_adam_is_its_formula(epsilon):
+def test_adam_follows_its_formula(epsilon):
     # Kingma and Ba (2015), the more efficient form at the end of section 2.
     optimizer, w, by_hand = Adam(0.8, 0.95, epsilon), W.copy(), W.copy()
     state, m, v = optimizer.start(w), np.zeros(3), np.zeros(3)
@@ -68,7 +68,7 @@ def test_adam_is_its_formula(epsilon):
 
 @OPTIMIZERS
 @pytest.mark.parametrize("cut", [1, 7, 50])
-def test_blocks_give_the_bits_of_the_whole(name, cut):
+def test_updating_in_blocks_gives_the_same_bits(name, cut):
     optimizer = Optimizer.named(name)
     rng = np.random.default_rng(0)
     whole = rng.normal(size=100)
@@ -87,7 +87,7 @@ def test_blocks_give_the_bits_of_the_whole(name, cut):
 
 @pytest.mark.parametrize("power", [0.0, 3.0])
 @pytest.mark.parametrize("inner", [SGD(0.9), Adam(), AdamW(), RMSprop()], ids=repr)
-def test_averaged_is_the_mean_by_hand(inner, power):
+def test_averaged_equals_the_mean_computed_by_hand(inner, power):
     alone, mean = W.copy(), None
     averaged, w = Averaged(inner, power), W.copy()
     states = inner.start(alone), averaged.start(w)
@@ -128,7 +128,7 @@ def test_training_averages_all_steps_over_all_runs():
     assert np.abs(networks[2].params - 0.5).max() < 0.1
 
 
-def test_averaged_keeps_what_belongs_to_its_optimizer():
+def test_averaged_keeps_the_declarations_of_its_optimizer():
     w = W.copy()
     with pytest.raises(ValueError, match="made by Averaged"):
         Averaged(RMSprop()).check_state(Averaged(Adam()).start(w), w)
@@ -138,7 +138,7 @@ def test_averaged_keeps_what_belongs_to_its_optimizer():
 
 
 @OPTIMIZERS
-def test_a_quadratic_gets_smaller(name):
+def test_a_quadratic_decreases(name):
     optimizer, w = Optimizer.named(name), W.copy()
     state = optimizer.start(w)
     for _ in range(300):
@@ -147,7 +147,7 @@ def test_a_quadratic_gets_smaller(name):
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.9), RMSprop(), Adam(), AdamW()], ids=repr)
-def test_nothing_becomes_denormal(optimizer):
+def test_slots_never_become_denormal(optimizer):
     w = np.ones(4, np.float32)
     state = optimizer.start(w)
     optimizer.step(w, np.full(4, 1e-3, np.float32), 1e-3, state)

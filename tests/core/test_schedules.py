@@ -13,7 +13,7 @@ def rates(schedule, n_steps=100):
 
 
 @SCHEDULES
-def test_never_negative_and_never_above_the_initial_rate(name):
+def test_rates_lie_between_0_and_the_initial_rate(name):
     assert all(0 <= rate <= 0.3 for rate in rates(Schedule.named(name, initial=0.3)))
 
 
@@ -27,7 +27,7 @@ def test_constant():
     assert set(rates(Constant(0.3))) == {0.3}
 
 
-def test_invscaling_is_that_of_scikit_learn():
+def test_invscaling_equals_scikit_learns():
     # scikit-learn keeps the initial rate in the first epoch, then learning_rate_init / (t + 1)^p.
     schedule = InverseScaling(0.3, power=0.5)
     assert schedule.rate(Clock(samples=0)) == 0.3

@@ -58,7 +58,7 @@ LARGE = [Dense(360), ReLU(), Dropout(0.2), Dense(380), Tanh(), Dense(N_OUT)]
 
 
 def fit(loss="squared_error", *, seed=0, layers=None, dtype=np.float32, n=200, **options):
-    """Train a little, and return the parameters' bits and the losses."""
+    """Train for a few epochs; return the bytes of the parameters, and the losses."""
     net = network(*(layers or [Dense(20), ReLU(), Dropout(0.2), Dense(N_OUT)]), dtype=dtype)
     options = {"batch_size": 64, "max_epochs": 4, "optimizer": Adam(), "rng": seed} | options
     run = train(
@@ -91,7 +91,7 @@ def test_threads_do_not_change_a_bit_of_any_layer(name):
 
 
 @pytest.mark.parametrize("name", PLACED | AT_THE_START)
-def test_threads_do_not_change_a_bit_of_layers_in_their_place(name):
+def test_threads_do_not_change_a_bit_of_restricted_layers(name):
     layers = [*(PLACED | AT_THE_START)[name], Dense(360), Tanh(), Dense(380), Dense(N_OUT)]
     same(fit(layers=layers, n_threads=1), fit(layers=layers, n_threads=2))
 
@@ -120,7 +120,7 @@ RANDOM = {"dropout", "masking", "gaussian", "salt_and_pepper", "variational", "p
 
 
 def cut_everywhere(goal, X, y, weight):
-    """Value and gradient of the loss by pieces, for several numbers of them."""
+    """Return value and gradient of the loss, computed in several numbers of pieces."""
     total = goal.total(len(X), weight)
     for n_pieces in (1, 2, 5, 8):
         value, grad = 0.0, np.zeros(goal.network.n_params)
@@ -132,7 +132,7 @@ def cut_everywhere(goal, X, y, weight):
 
 
 @pytest.mark.parametrize("loss", Loss.members())
-def test_the_cut_of_a_batch_does_not_change_a_loss(loss):
+def test_cutting_a_batch_does_not_change_a_loss(loss):
     net = network(Dense(6), Tanh(), Dense(N_OUT))
     weight = np.arange(40)[:, np.newaxis] % 3.0
     first, *others = cut_everywhere(objective(net, loss), rows(40), target_for(loss, 40), weight)
@@ -142,7 +142,7 @@ def test_the_cut_of_a_batch_does_not_change_a_loss(loss):
 
 
 @pytest.mark.parametrize("name", [name for name in KEEPS_WIDTH if name not in RANDOM])
-def test_the_cut_of_a_batch_does_not_change_a_layer_or_it_is_not_cut(name):
+def test_cutting_a_batch_does_not_change_a_layer_unless_it_needs_the_whole_batch(name):
     layer = Layer.named(name)
     net = network(dense(6), Sigmoid(), layer, dense(N_OUT))
     weight = np.arange(40)[:, np.newaxis] % 3.0
@@ -158,7 +158,7 @@ def test_the_cut_of_a_batch_does_not_change_a_layer_or_it_is_not_cut(name):
 
 @pytest.mark.parametrize("n", [50, 3000])
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_a_penalty_on_the_mean_activity_is_that_of_the_whole_batch(n, n_threads):
+def test_a_penalty_on_the_mean_activity_uses_the_whole_batch(n, n_threads):
     net = network(dense(400), Sigmoid(), KLPenalty(0.3, 0.1), dense(N_OUT))
     X, y, weight = rows(n), target_for("squared_error", n), np.arange(n) % 4.0
     with Workers(n_threads) as workers:
@@ -171,7 +171,7 @@ def test_a_penalty_on_the_mean_activity_is_that_of_the_whole_batch(n, n_threads)
 
 
 class TwoRates(Dense):
-    """Dense with roles of its own."""
+    """Dense with other roles for its parameters."""
 
     rate: float = 1.0
 
@@ -231,7 +231,7 @@ def test_only_weights_decay(n_threads):
     np.testing.assert_array_equal(net.params[net.n_weights :], before.params[net.n_weights :])
 
 
-def test_two_runs_have_the_same_bits_and_another_seed_has_not():
+def test_equal_seeds_give_the_same_bits_and_other_seeds_do_not():
     same(fit(seed=1), fit(seed=1))
     assert not np.array_equal(fit(seed=1)[0], fit(seed=2)[0])
 
@@ -240,7 +240,7 @@ def test_two_runs_have_the_same_bits_and_another_seed_has_not():
     "optimizer", [SGD(), SGD(0.9, True), *map(Optimizer.named, Optimizer.members())], ids=repr
 )
 @pytest.mark.parametrize("schedule", Schedule.members())
-def test_k_times_one_epoch_is_one_time_k_epochs(optimizer, schedule):
+def test_k_runs_of_one_epoch_equal_one_run_of_k_epochs(optimizer, schedule):
     schedule = Schedule.named(schedule, initial=0.01)
     whole = fit(optimizer=optimizer, schedule=schedule, patience=Patience(0.05, 1))
 
@@ -272,7 +272,7 @@ def test_k_times_one_epoch_is_one_time_k_epochs(optimizer, schedule):
 # Weights
 
 
-def test_weights_are_repetition():
+def test_integer_weights_equal_repeated_rows():
     weight = np.arange(60) % 4
     again = np.repeat(np.arange(60), weight)
 
@@ -288,7 +288,7 @@ def test_weights_are_repetition():
     np.testing.assert_allclose(params(X, y, weight), params(X[again], y[again], None), atol=1e-9)
 
 
-def test_a_batch_without_weight_changes_nothing():
+def test_a_batch_of_weight_0_changes_nothing():
     def trained(X, y, weight):
         net = network(Dense(N_OUT))
         options = {"batch_size": 5, "shuffle": False, "max_epochs": 3, "optimizer": Adam()}
@@ -302,7 +302,7 @@ def test_a_batch_without_weight_changes_nothing():
     np.testing.assert_array_equal(some, alone)
 
 
-# What a step may allocate and compute in
+# Memory and dtype of a step
 
 
 PLAIN = [GaussianNoise(), dense(256), ReLU(), Dropout(0.1), dense(64), Sigmoid()]
@@ -344,9 +344,9 @@ def test_a_step_allocates_nothing_of_the_size_of_batch_or_parameters(dtype, laye
         )
     finally:
         tracemalloc.stop()
-    # Buffers are made in the first epoch. In each, the order of the rows is drawn (8 bytes a row);
-    # and where NumPy casts truth values to numbers, or gathers columns that do not lie side by
-    # side, it takes 8192 of them at a time, twice at most.
+    # Buffers are allocated in the first epoch. Each epoch draws the order of the rows (8 bytes a
+    # row). To cast booleans or to gather strided columns, NumPy allocates up to two buffers of 8192
+    # entries.
     allowed = 2048 * 8 + 2 * 8192 * (X.itemsize + 1)
     assert max(peaks[1:]) < allowed < min(1024 * 64 * X.itemsize, net.params.nbytes)
 
@@ -364,7 +364,7 @@ def test_a_float32_step_computes_in_float32():
         assert ws.grad.dtype == np.float32
 
 
-# Data of any kind
+# Memory orders and dtypes of the data
 
 
 def test_any_memory_order_and_dtype_gives_the_same_rows():
@@ -380,7 +380,7 @@ def test_any_memory_order_and_dtype_gives_the_same_rows():
         assert ArrayRows(data).take(slice(1, 3), out[:2]).dtype == np.float32
 
 
-def test_slices_of_fitting_arrays_are_views():
+def test_slices_are_views_if_dtype_and_order_match():
     X = rows(40)
     assert np.shares_memory(ArrayRows(X).take(slice(2, 9), np.empty((7, 5))), X)
 
@@ -394,21 +394,21 @@ def test_slices_of_fitting_arrays_are_views():
         (rows(0), rows(0, 3), "X has 0 rows"),
     ],
 )
-def test_data_that_do_not_fit(X, y, message):
+def test_data_of_inconsistent_shapes(X, y, message):
     with pytest.raises(ValueError, match=message):
         train(objective(network(Dense(N_OUT))), X, y)
 
 
-# Stopping, keeping, diverging
+# Early stopping, best parameters, divergence
 
 
-def test_patience_is_a_return_value():
+def test_the_return_value_reports_why_training_stopped():
     assert fit(patience=Patience(1e9, 1), max_epochs=50)[1].n_epochs == 3
     assert fit(patience=Patience(1e9, 1), max_epochs=50)[1].stopped == "patience"
     assert fit(patience=Patience(1e9, np.inf))[1].stopped is None
 
 
-def test_adaptive_lowers_before_it_stops():
+def test_adaptive_lowers_the_rate_before_it_stops():
     run = fit(patience=Patience(1e9, 1), schedule=Adaptive(1e-3), max_epochs=200)[1]
     assert run.stopped == "patience"
     assert run.state.clock.plateaus == 5
@@ -465,18 +465,18 @@ def test_the_reported_loss_is_the_loss_that_is_minimised():
 @pytest.mark.parametrize("max_norm", [None, 0.01])
 def test_threads_share_the_parameters_without_changing_a_bit(max_norm, monkeypatch):
     sizes = {}
-    gather = Step._sum
+    scratch_for = Step._scratch_for
 
     def recorded(self, evaluation, block):
         sizes.setdefault(threading.get_ident(), set()).add(len(block.params))
-        return gather(self, evaluation, block)
+        return scratch_for(self, evaluation, block)
 
-    monkeypatch.setattr(Step, "_sum", recorded)
+    monkeypatch.setattr(Step, "_scratch_for", recorded)
     one = fit(layers=LARGE, n_threads=1, max_norm=max_norm)
     sizes.clear()
     same(one, fit(layers=LARGE, n_threads=3, max_norm=max_norm))
     assert len(sizes) == 3
-    # All blocks but the last are equally long.
+    # All blocks but the last have the same length.
     assert len(set.union(*sizes.values())) <= 2
 
 
@@ -515,7 +515,7 @@ def test_full_gradient_is_that_of_the_objective():
         np.testing.assert_allclose(goal.gradient(result), ws.grad, atol=1e-14)
 
 
-# What does not fit together
+# Inconsistent arguments
 
 
 def test_a_gradient_needs_a_workspace_for_training():
@@ -561,7 +561,7 @@ def test_weights_of_another_number_of_rows_or_below_0_are_refused(weight):
 
 
 @pytest.mark.parametrize("call", ["value_and_grad", "train", "evaluate"])
-def test_targets_that_the_loss_is_not_made_for_are_refused(call):
+def test_targets_outside_the_range_of_the_loss_are_refused(call):
     net = network(Dense(N_OUT))
     goal, y = objective(net, "binary_log_loss"), np.full((7, N_OUT), 5.0)
     calls = {
@@ -607,14 +607,14 @@ def test_a_state_of_another_network_is_refused():
         fit(optimizer=Adam(), state=state)
 
 
-def test_hyperparameters_may_change_on_the_way():
+def test_hyperparameters_may_change_between_runs():
     state = fit(optimizer=Adam())[1].state
     assert np.isfinite(fit(optimizer=Adam(0.5), state=state)[0]).all()
 
 
 def test_patience_watches_the_score_or_the_loss():
     def run(monitor, **options):
-        # Scores get worse and worse, losses better.
+        # Scores get worse in every epoch, losses better.
         scores = iter(range(0, -99, -1))
         patience = Patience(1e-9, 3, monitor)
         return fit(validate=lambda: next(scores), patience=patience, max_epochs=9, **options)[1]
@@ -625,13 +625,13 @@ def test_patience_watches_the_score_or_the_loss():
     assert run("loss", keep_best=True).state.best_score == 0
 
 
-def test_a_score_that_is_no_number_is_no_improvement():
+def test_a_score_of_nan_is_not_an_improvement():
     run = fit(validate=lambda: np.nan, patience=Patience(0.0, 2), max_epochs=9)[1]
     assert run.stopped == "patience"
     assert run.n_epochs == 3
 
 
-def test_a_batch_whose_weight_one_cannot_divide_by_changes_nothing():
+def test_a_batch_whose_weight_is_too_small_to_divide_by_changes_nothing():
     def trained(X, y, weight):
         net = network(Dense(N_OUT))
         train(objective(net), X, y, weight=weight, batch_size=5, shuffle=False, max_epochs=3)
@@ -644,7 +644,7 @@ def test_a_batch_whose_weight_one_cannot_divide_by_changes_nothing():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("factor", [1e-300, 1e-46, 1e300])
-def test_weights_mean_what_they_mean_relative_to_each_other(dtype, factor):
+def test_only_relative_weights_matter(dtype, factor):
     weight = np.arange(200) % 5
     one, scaled = (fit(weight=w, dtype=dtype) for w in (weight, weight * factor))
     np.testing.assert_allclose(one[0], scaled[0], rtol=1e-4, atol=1e-6)

@@ -57,7 +57,7 @@ def nothing():
 
 
 @pytest.mark.parametrize("jobs", [[fail, nothing], [nothing, fail]], ids=["caller", "helper"])
-def test_an_error_in_a_job_reaches_the_caller_and_the_pool_lives_on(jobs):
+def test_an_error_in_a_job_reaches_the_caller_and_the_pool_survives(jobs):
     with Workers(2) as workers:
         with pytest.raises(RuntimeError, match="from a job"):
             workers.run(jobs)

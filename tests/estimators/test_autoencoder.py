@@ -59,7 +59,7 @@ def test_better_than_pca_with_as_many_components():
     assert ours < linear
 
 
-def test_without_hidden_layers_it_nears_pca():
+def test_without_hidden_layers_the_error_is_close_to_pcas():
     X = DIGITS - DIGITS.mean(axis=0)
     fitted = encoder(hidden_layer_sizes=(), max_iter=150, learning_rate_init=0.02).fit(X)
     pca = PCA(8).fit(X)
@@ -108,7 +108,7 @@ def test_any_solver_learns_on_its_schedules(solver, schedule):
 @pytest.mark.parametrize(
     ("noise", "level"), [("gaussian", 0.5), ("masking", 0.5), ("salt_and_pepper", 0.4)]
 )
-def test_denoising_repairs_what_a_plain_one_does_not(noise, level):
+def test_a_denoising_autoencoder_repairs_more_than_a_plain_one(noise, level):
     rng = np.random.default_rng(0)
     disturbed = {
         "gaussian": DIGITS + level * rng.normal(size=DIGITS.shape),
@@ -130,7 +130,7 @@ def test_sparsity_makes_latent_features_small():
     assert sizes[1] < 0.5 * sizes[0]
 
 
-def test_mean_activities_come_near_their_target():
+def test_mean_activities_approach_their_target():
     options = {"latent_activation": "logistic", "max_iter": 60, "learning_rate_init": 0.01}
     plain = encoder(**options).fit(DIGITS).transform(DIGITS).mean(axis=0)
     sparse_one = encoder(sparsity=10.0, sparsity_target=0.1, **options).fit(DIGITS)
@@ -140,7 +140,7 @@ def test_mean_activities_come_near_their_target():
 
 
 def test_contraction_makes_features_change_less():
-    # Measured against the spread of the features, so that shrinking alone does not count.
+    # Relative to the spread of the features, so that shrinking them is not enough.
     step = np.random.default_rng(0).normal(size=DIGITS.shape) * 0.01
 
     def slope(**options):
@@ -152,7 +152,7 @@ def test_contraction_makes_features_change_less():
     assert slope(contraction=0.1) < 0.8 * slope()
 
 
-def test_a_variational_one_makes_rows_that_are_like_the_data():
+def test_samples_of_a_variational_autoencoder_resemble_the_data():
     fitted = encoder(beta=1.0, loss="binary_log_loss", max_iter=100, learning_rate_init=5e-3).fit(
         DIGITS
     )
@@ -161,7 +161,7 @@ def test_a_variational_one_makes_rows_that_are_like_the_data():
     np.testing.assert_array_equal(drawn, fitted.sample(2000, random_state=0))
     spread = DIGITS.std()
     assert np.abs(drawn.mean(axis=0) - DIGITS.mean(axis=0)).max() < 0.25 * spread
-    # What a plain one decodes from the same draws is further from any digit.
+    # A plain autoencoder decodes the same draws to rows that are further from any digit.
     plain = encoder(loss="binary_log_loss", max_iter=100, learning_rate_init=5e-3).fit(DIGITS)
     noise = np.random.default_rng(0).normal(size=(2000, 8))
 
@@ -171,7 +171,7 @@ def test_a_variational_one_makes_rows_that_are_like_the_data():
     assert distance(drawn) < 0.8 * distance(plain.inverse_transform(noise))
 
 
-def test_beta_draws_the_features_to_a_standard_normal():
+def test_beta_pulls_the_features_towards_a_standard_normal():
     options = {"loss": "binary_log_loss", "max_iter": 60, "learning_rate_init": 5e-3}
     errors, spreads = [], []
     for beta in (0.1, 1.0, 100.0):
@@ -185,7 +185,7 @@ def test_beta_draws_the_features_to_a_standard_normal():
     assert spreads[-1] < 0.1
 
 
-def test_only_a_variational_one_samples():
+def test_only_a_variational_autoencoder_can_sample():
     assert not hasattr(encoder(), "sample")
     with pytest.raises(ValueError, match="choose beta > 0 to sample"):
         encoder().fit(DIGITS).sample()
@@ -196,7 +196,7 @@ def test_only_a_variational_one_samples():
         fitted.sample(0)
 
 
-def test_a_noise_of_ones_own_is_undone():
+def test_a_custom_noise_is_undone():
     warp = RandomWarp((8, 8), rotation=10, shift=1)
     options = {"max_iter": 60, "learning_rate_init": 5e-3}
     plain, denoising = (encoder(noise=n, **options).fit(DIGITS) for n in (None, warp))
@@ -205,7 +205,7 @@ def test_a_noise_of_ones_own_is_undone():
     assert errors[1] < 0.8 * errors[0]
 
 
-def test_a_noise_of_ones_own_gets_rows_and_a_generator_of_the_shard():
+def test_a_custom_noise_gets_the_rows_and_generator_of_its_shard():
     seen = []
 
     def noise(X, rng):
@@ -222,7 +222,7 @@ def test_a_noise_of_ones_own_gets_rows_and_a_generator_of_the_shard():
     np.testing.assert_array_equal(plain.network_.params, wide.network_.params)
 
 
-def test_a_wrong_noise_leaves_the_estimator_as_it_was():
+def test_an_invalid_noise_does_not_change_the_estimator():
     fitted = encoder().fit(DIGITS)
     before = dict(vars(fitted))
     fitted.noise = lambda X, rng: X[:, 1:]
@@ -252,7 +252,7 @@ def test_few_rows_are_trained_for_more_epochs(n, epochs):
     ],
     ids=repr,
 )
-def test_weights_are_tied_where_nothing_speaks_against_it(options, tied):
+def test_auto_ties_weights_if_the_options_allow_it(options, tied):
     fitted = AutoencoderTransformer(max_iter=1, random_state=0, **options).fit(DIGITS)
     assert fitted.tied_weights_ is tied
     first, *_, last = fitted.coefs_
@@ -288,7 +288,7 @@ def test_a_warm_start_may_change_the_noise_but_not_the_network():
             clone(fitted).fit(DIGITS).set_params(**changed).fit(DIGITS)
 
 
-def test_columns_of_different_scales_are_pointed_out():
+def test_columns_of_different_scales_give_a_warning():
     X = load_wine().data
     with pytest.warns(UserWarning, match=r"column 12 is \d+ times as large as the typical one"):
         encoder().fit(X)
@@ -372,7 +372,7 @@ def test_a_search_works_without_labels():
     assert search.best_params_ == {"n_components": 16}
 
 
-def test_next_to_a_scaler_and_a_classifier():
+def test_in_a_pipeline_with_a_scaler_and_a_classifier():
     X, y = load_iris(return_X_y=True)
     from sklearn.linear_model import LogisticRegression
 
@@ -447,7 +447,7 @@ def test_latent_features_of_the_wrong_width():
         encoder().fit(DIGITS).inverse_transform(np.ones((2, 7)))
 
 
-def test_halves_do_not_move_with_parameters_set_afterwards():
+def test_encoder_and_decoder_do_not_depend_on_parameters_set_afterwards():
     fitted = encoder(hidden_layer_sizes=(20,), loss="binary_log_loss").fit(DIGITS)
     latent, rebuilt = fitted.transform(DIGITS), fitted.reconstruct(DIGITS)
     fitted.set_params(hidden_layer_sizes=(20, 10), loss="squared_error")
@@ -458,12 +458,12 @@ def test_halves_do_not_move_with_parameters_set_afterwards():
 # Scores
 
 
-def test_a_row_out_of_range_scores_low_and_is_not_refused():
+def test_a_row_out_of_range_scores_low_without_an_error():
     fitted = encoder(loss="binary_log_loss").fit(DIGITS)
     outlier = 5 * DIGITS[:1]
     assert fitted.score_samples(outlier)[0] < fitted.score_samples(DIGITS).min()
     assert fitted.score(outlier) < 0
-    # As of a fold behind a scaler that has not seen it.
+    # As happens if a scaler was fitted without the rows of a fold.
     assert np.isfinite(fitted.score(DIGITS * 1.01))
 
 
@@ -480,7 +480,7 @@ def test_a_search_compares_losses_by_one_measure():
 
 
 @pytest.mark.parametrize("method", ["score", "score_samples", "fit"])
-def test_no_reconstruction_is_held_as_a_whole(method):
+def test_the_whole_reconstruction_is_never_in_memory(method):
     X = np.random.default_rng(0).random((20_000, 400), dtype=np.float32)
     fitted = AutoencoderTransformer(8, (16,), max_iter=1, random_state=0, n_jobs=2).fit(X[:500])
     tracemalloc.start()
@@ -492,8 +492,8 @@ def test_no_reconstruction_is_held_as_a_whole(method):
     assert peak < X.nbytes / 2
 
 
-def test_validation_keeps_to_the_working_memory():
-    # Wide rows, few units: the blocks of rows are what takes memory.
+def test_validation_respects_working_memory():
+    # Wide rows, few units: most memory is taken by the blocks of rows.
     X = np.random.default_rng(0).random((1000, 20_000), dtype=np.float32)
     fitted = AutoencoderTransformer(2, (), max_iter=1, random_state=0, n_jobs=1, batch_size=20)
     peaks = []
@@ -508,12 +508,12 @@ def test_validation_keeps_to_the_working_memory():
     assert peaks[0] < peaks[1] / 2
 
 
-# Data at and beyond the ends of [0, 1]
+# Data at the ends of [0, 1] and outside
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("options", [{"loss": "binary_log_loss"}, {"loss": "auto", "beta": 1.0}])
-def test_rounding_beyond_an_end_counts_as_the_end(dtype, options):
+def test_values_outside_by_rounding_count_as_the_end(dtype, options):
     X = DIGITS.astype(dtype)
     X[3, 5], X[4, 5] = np.nextafter(dtype(1), dtype(2)), -np.finfo(dtype).eps / 16
     assert X.max() > 1
@@ -524,7 +524,7 @@ def test_rounding_beyond_an_end_counts_as_the_end(dtype, options):
     fitted.partial_fit(X)
 
 
-def test_more_than_rounding_beyond_an_end_is_outside():
+def test_values_outside_by_more_than_rounding_are_outside():
     X = DIGITS.copy()
     X[3, 5] = 1 + 1e-9
     assert encoder(loss="auto").fit(X).output_activation_ == "identity"
@@ -535,7 +535,7 @@ def test_more_than_rounding_beyond_an_end_is_outside():
 
 
 @pytest.mark.parametrize("how", ["partial_fit", "warm start", "X_val"])
-def test_an_automatic_choice_that_cannot_reach_the_data_is_pointed_out(how):
+def test_an_automatic_choice_that_cannot_reach_the_data_gives_a_warning(how):
     model = encoder().fit(DIGITS)
     calls = {
         "partial_fit": lambda: model.partial_fit(8 * DIGITS),
@@ -547,13 +547,13 @@ def test_an_automatic_choice_that_cannot_reach_the_data_is_pointed_out(how):
         UserWarning, match=f"has chosen 'logistic'.* but {name} leaves that interval"
     ):
         calls[how]()
-    # A choice of the user's own is not commented on, nor is one that reaches the data.
+    # There is no warning about an explicit choice, nor about one that can reach the data.
     chosen = encoder(output_activation="logistic").fit(DIGITS)
     chosen.partial_fit(8 * DIGITS)
     encoder().fit(DIGITS - 0.5).partial_fit(8 * DIGITS)
 
 
-def test_whether_one_can_sample_depends_on_what_was_fitted():
+def test_sample_is_available_if_the_fitted_autoencoder_is_variational():
     plain, variational = encoder().fit(DIGITS), encoder(beta=1.0).fit(DIGITS)
     plain.set_params(beta=1.0)
     variational.set_params(beta=0.0)
@@ -561,7 +561,7 @@ def test_whether_one_can_sample_depends_on_what_was_fitted():
     assert variational.sample(2, random_state=0).shape == (2, 64)
 
 
-def test_columns_far_from_0_are_pointed_out():
+def test_columns_far_from_0_give_a_warning():
     rng = np.random.default_rng(0)
     stamps = 1.7e9 + rng.normal(size=(500, 1))
     mixed = np.hstack([stamps, rng.normal(size=(500, 5))])

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks: all of `check_estimator`, and the checks it keeps beside it."""
+"""scikit-learn's checks: those of `check_estimator`, and others that it does not run."""
 
 import functools
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ def only_single(tags):
 
 
 class SinglePrecisionMLPClassifier(MLPClassifier):
-    """What float32 data do, for checks that bring float64."""
+    """Converts data to float32, because the checks only use float64."""
 
     def _check_data(self, X, y, sample_weight, **how):
         data = super()._check_data(X, y, sample_weight, **how)
@@ -33,7 +33,7 @@ class SinglePrecisionMLPClassifier(MLPClassifier):
 
 
 class SinglePrecisionAutoencoder(AutoencoderTransformer):
-    """The same for the autoencoder."""
+    """Converts data to float32, because the checks only use float64."""
 
     def _check_data(self, X, y, sample_weight, **how):
         data = super()._check_data(X, y, sample_weight, **how)
@@ -45,7 +45,7 @@ class SinglePrecisionAutoencoder(AutoencoderTransformer):
 
 
 class SparseAutoencoder(AutoencoderTransformer):
-    """What sparse data do, for checks that bring dense ones."""
+    """Converts data to sparse matrices, because most checks only use dense arrays."""
 
     def _check_data(self, X, y, sample_weight, **how):
         data = super()._check_data(X, y, sample_weight, **how)
@@ -54,7 +54,7 @@ class SparseAutoencoder(AutoencoderTransformer):
 
 @dataclass(frozen=True)
 class Halved:
-    """A noise of one's own; a plain function would have another name in each process."""
+    """A custom noise. The name of a function would differ between the processes of a test run."""
 
     factor: float
 
@@ -96,7 +96,7 @@ OTHERS = [
     LinearSVM(C=100.0, intercept_scaling=10.0),
     LinearSVM(fit_intercept=False),
 ]
-BESIDE = [
+FURTHER_CHECKS = [
     checks.check_dataframe_column_names_consistency,
     checks.check_inplace_ensure_writeable,
     checks.check_param_validation,
@@ -111,13 +111,13 @@ FOR_TRANSFORMERS = [
     checks.check_transformer_get_feature_names_out_pandas,
 ]
 
-# Training to the largest number of epochs is what the checks ask for.
+# Most checks train for so few epochs that they end with a ConvergenceWarning.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1:UserWarning"),
-    # scikit-learn's checks fit tables and transform arrays, or the other way round;
+    # scikit-learn's checks fit data frames and transform arrays, or the other way round;
     pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning"),
-    # they pass columns where vectors are expected, and skip by a warning.
+    # they pass columns instead of vectors, and warn when they skip.
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
 ]
@@ -134,8 +134,8 @@ EQUIVALENCE = [
 ]
 
 
-def excused(estimator):
-    """Name the checks that a configuration fails by its nature; the defaults fail none."""
+def expected_failures(estimator):
+    """Return the checks that a configuration cannot pass, with reasons; the defaults pass all."""
     random = ("noise", "dropout", "contraction", "beta")
     if any(getattr(estimator, name, None) for name in random):
         reason = "each row draws its own noise, so repeated rows are no heavier row"
@@ -150,27 +150,27 @@ def excused(estimator):
     return {}
 
 
-@parametrize_with_checks(OTHERS, expected_failed_checks=excused)
+@parametrize_with_checks(OTHERS, expected_failed_checks=expected_failures)
 def test_other_configurations(estimator, check, monkeypatch):
     if isinstance(estimator, SinglePrecisionMLPClassifier | SinglePrecisionAutoencoder):
-        # Equal to seven digits, after hundreds of steps, is more than float32 has.
+        # After hundreds of steps, float32 is not accurate to seven digits.
         loose = functools.partial(checks.assert_allclose_dense_sparse, rtol=1e-3, atol=5e-3)
         monkeypatch.setattr(checks, "assert_allclose_dense_sparse", loose)
     check(estimator)
 
 
 @pytest.mark.parametrize("estimator", DEFAULTS, ids=lambda e: type(e).__name__)
-@pytest.mark.parametrize("check", BESIDE, ids=lambda c: c.__name__)
-def test_checks_beside(estimator, check):
+@pytest.mark.parametrize("check", FURTHER_CHECKS, ids=lambda c: c.__name__)
+def test_further_checks(estimator, check):
     check(type(estimator).__name__, clone(estimator))
 
 
 @pytest.mark.parametrize("check", FOR_TRANSFORMERS, ids=lambda c: c.__name__)
-def test_checks_beside_for_transformers(check):
+def test_further_checks_for_transformers(check):
     check("AutoencoderTransformer", AutoencoderTransformer(max_iter=2))
 
 
-def test_no_tag_excuses_anything():
+def test_no_tag_relaxes_the_checks():
     for estimator in DEFAULTS:
         tags = estimator.__sklearn_tags__()
         assert not tags.non_deterministic

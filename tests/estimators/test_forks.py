@@ -18,7 +18,7 @@ from skscratch.linear.products import Features
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    # From Python 3.12 on, a fork of a process with threads is warned of.
+    # From Python 3.12 on, forking a process with threads gives a warning.
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning"),
 ]
 X, y = load_digits(return_X_y=True)
@@ -41,7 +41,7 @@ def blas_threads():
 
 
 def check_in_child(model, expected, expected_threads):
-    """Predict and fit as in the parent; what is wrong becomes the exit code."""
+    """Predict and fit as in the parent; return an exit code, which is 0 if all is right."""
     if blas_threads() != expected_threads:
         return 2
     if not np.array_equal(outputs(model), expected):
@@ -52,7 +52,7 @@ def check_in_child(model, expected, expected_threads):
 
 
 class Busy:
-    """Fit and predict in two threads meanwhile."""
+    """A context in which two threads fit and predict."""
 
     def __init__(self, name):
         self.name, self.stop = name, threading.Event()
@@ -147,7 +147,7 @@ def test_two_hundred_processes_started_by_fork_predict_and_fit(name):
     check_processes(name, 200)
 
 
-def test_a_child_does_not_wait_for_what_another_thread_computes():
+def test_a_child_does_not_wait_for_a_computation_of_another_thread():
     started, go_on = threading.Event(), threading.Event()
 
     class Slow(Features):
@@ -170,8 +170,8 @@ def test_a_child_does_not_wait_for_what_another_thread_computes():
     assert code == 0
 
 
-def test_a_child_of_a_callback_has_the_threads_of_before():
-    # Forked within a fit, by the thread that limits BLAS itself.
+def test_a_child_forked_in_a_callback_has_the_original_number_of_threads():
+    # The thread that forks is the one that limits BLAS during fit.
     codes = []
 
     class Forking:

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor
-from skscratch.estimators._sklearn import RandomDraws
+from skscratch.estimators._random import RandomDraws
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -21,7 +21,7 @@ pytestmark = [
 X, y = load_digits(return_X_y=True)
 X = X / 16
 ENDLESS = {"max_iter": 10**6, "random_state": 0}
-# Wide enough to be cut into shards, and a rate at which they go on learning.
+# Wide enough for several shards, and a rate at which they keep learning.
 WIDE = ENDLESS | {"hidden_layer_sizes": (200, 100), "learning_rate_init": 1e-5, "tol": 0.0}
 PATIENT = WIDE | {"n_iter_no_change": np.inf}
 ESTIMATORS = {
@@ -40,7 +40,7 @@ LATEST = 0.3
 
 @pytest.fixture(autouse=True)
 def _ctrl_c_is_not_ignored():
-    # As it is in a process that was started in the background.
+    # In a process that was started in the background, Ctrl-C is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -71,7 +71,7 @@ class StopAfter:
 
 
 def interrupted(model, seconds, press=_thread.interrupt_main):
-    """Fit while Ctrl-C is pressed after some time; None if that was before training began."""
+    """Press Ctrl-C some time after `fit` began; return None if training had not begun by then."""
     timer = threading.Timer(seconds, press)
     try:
         timer.start()
@@ -79,7 +79,7 @@ def interrupted(model, seconds, press=_thread.interrupt_main):
     except KeyboardInterrupt:
         return None
     finally:
-        # On a fast machine the fit may have ended before: then nothing is pressed.
+        # On a fast machine, fit may have ended before; then Ctrl-C is not pressed.
         timer.cancel()
         timer.join()
 
@@ -126,7 +126,7 @@ def check_an_interrupt(name, seconds, n_jobs):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_an_interrupted_fit_is_a_shorter_one(name, n_jobs):
+def test_an_interrupted_fit_equals_a_shorter_one(name, n_jobs):
     draw = random.Random(0)
     kept = [check_an_interrupt(name, draw.uniform(0.05, LATEST), n_jobs) for _ in range(3)]
     assert any(kept)
@@ -135,7 +135,7 @@ def test_an_interrupted_fit_is_a_shorter_one(name, n_jobs):
 @pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_an_interrupted_fit_is_a_shorter_one_at_fifty_moments(name, n_jobs):
+def test_an_interrupted_fit_equals_a_shorter_one_at_fifty_moments(name, n_jobs):
     draw = random.Random(1)
     kept = [check_an_interrupt(name, draw.uniform(0, LATEST), n_jobs) for _ in range(50)]
     print(f"{name}, {n_jobs} threads: {sum(kept)} of {len(kept)} after training had begun")
@@ -154,7 +154,7 @@ def test_an_interrupt_of_the_first_step_counts_as_an_epoch(name):
     model = clone(ESTIMATORS[name]).fit(X, y)
     assert model.n_iter_ == 1
     if hasattr(model, "_training_state") and model.solver != "lbfgs":
-        # What comes next does not depend on how far the random stream had come.
+        # The second fit does not depend on the state of the random stream after the first.
         draws = RandomDraws(0)
         np.testing.assert_array_equal(
             model._training_state.rng.permutation(50), draws.permutation(50)
@@ -195,13 +195,13 @@ def test_an_interrupted_partial_fit_raises_and_changes_nothing(model):
         np.testing.assert_array_equal(mine, its)
 
 
-def test_training_goes_on_after_an_interrupt():
+def test_training_can_continue_after_an_interrupt():
     model = clone(ESTIMATORS["adam"]).set_params(warm_start=True)
     while interrupted(model, 0.3) is None:
         pass
     n_epochs = model.n_iter_
     twin = clone(model).set_callbacks(StopAfter(n_epochs)).fit(X, y)
-    # With a fresh optimizer, as where the solver was changed in between.
+    # With a fresh optimizer, as if the solver had been changed in between.
     model.set_params(max_iter=2).fit(X, y)
     twin.set_callbacks().set_params(max_iter=2).fit(X, y)
     assert len(model.loss_curve_) == n_epochs + 2
@@ -209,7 +209,7 @@ def test_training_goes_on_after_an_interrupt():
         np.testing.assert_array_equal(mine, its)
 
 
-def test_a_search_goes_on_with_the_next_candidate():
+def test_a_search_continues_with_the_next_candidate():
     model = MLPClassifier(**PATIENT | {"hidden_layer_sizes": (5,)})
     search = GridSearchCV(model, {"max_iter": [10**6, 2]}, cv=2, refit=False)
     presses = [threading.Timer(seconds, _thread.interrupt_main) for seconds in (0.5, 1.0)]

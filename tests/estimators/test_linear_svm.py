@@ -32,10 +32,10 @@ def scaled(load):
 
 
 def objective(model, X, y, C, loss="squared_hinge", multi_class="ovr", cost=None):
-    """The objective of LinearSVC, written down a second time."""
+    """The objective of LinearSVC, computed independently of the package."""
     scores = X @ model.coef_.T + model.intercept_
     if multi_class == "crammer_singer" and len(model.classes_) == 2:
-        # Of two weight vectors, opposite to each other, LinearSVC returns the difference.
+        # Instead of two opposite weight vectors, LinearSVC returns their difference.
         halves = 0.25 * ((model.coef_**2).sum() + (model.intercept_**2).sum())
         return halves + C * np.maximum(0, 1 - np.where(y == 1, 1, -1) * scores[:, 0]).sum()
     weights = 0.5 * ((model.coef_**2).sum() + (model.intercept_**2).sum())
@@ -68,7 +68,7 @@ def test_the_objective_of_liblinear(load, loss, multi_class, C):
         theirs.fit(X, y)
     reached = objective(ours, X, y, C, loss, multi_class)
     np.testing.assert_allclose(ours.objective_, reached, rtol=1e-9)
-    # Never worse than LIBLINEAR, and below the optimum by nothing: the gap proves it.
+    # At least as good as LIBLINEAR, and optimal up to the gap.
     assert reached <= objective(theirs, X, y, C, loss, multi_class) * (1 + 2e-6)
     assert 0 <= ours.dual_gap_ <= 1.1e-6 * ours.objective_
     assert ours.coef_.shape == theirs.coef_.shape
@@ -99,7 +99,7 @@ def test_class_weights_are_those_of_liblinear(class_weight, n_classes, multi_cla
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-3)
 
 
-def test_float32_stays_float32_and_near():
+def test_float32_is_preserved_and_accurate():
     X, y = scaled(load_digits)
     double = LinearSVM(C=0.1).fit(X, y)
     single = LinearSVM(C=0.1).fit(X.astype(np.float32), y)
@@ -137,7 +137,7 @@ def test_probabilities_by_calibration():
     assert calibrated.predict_proba(X).shape == (150, 3)
 
 
-def test_warm_start_takes_fewer_steps():
+def test_warm_start_takes_fewer_iterations():
     X, y = scaled(load_digits)
     cold = LinearSVM(C=0.1, loss="hinge").fit(X, y)
     warm = LinearSVM(C=0.09, loss="hinge", warm_start=True).fit(X, y)
@@ -148,7 +148,7 @@ def test_warm_start_takes_fewer_steps():
     assert other.coef_.shape == (10, 20)
 
 
-def test_too_few_steps_warn_with_the_gap_and_what_it_means():
+def test_too_few_iterations_warn_with_the_gap_and_an_explanation():
     X, y = scaled(load_digits)
     with pytest.warns(ConvergenceWarning, match="with a duality gap of .*StandardScaler"):
         fitted = LinearSVM(max_iter=1, C=100.0, loss="hinge").fit(X, y)
@@ -157,7 +157,7 @@ def test_too_few_steps_warn_with_the_gap_and_what_it_means():
     assert fitted.objective_ - best.objective_ <= fitted.dual_gap_
 
 
-# By mini-batches
+# SGD and partial_fit
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
@@ -173,7 +173,7 @@ def test_sgd_comes_near_the_optimum(loss, multi_class):
     np.testing.assert_array_equal(near.coef_, again.coef_)
 
 
-def test_learning_from_pieces():
+def test_partial_fit_on_batches():
     X, y = scaled(load_digits)
     model = LinearSVM(solver="sgd", random_state=0)
     order = np.random.default_rng(0).permutation(len(y))
@@ -219,7 +219,7 @@ def test_callbacks_see_every_iteration_and_can_stop(solver):
     assert fitted.n_iter_ <= 2
 
 
-# What goes wrong
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_callbacks_see_every_iteration_and_can_stop(solver):
     ],
     ids=["nan", "infinity", "one class", "real labels", "lengths", "huge"],
 )
-def test_bad_data_is_refused_and_changes_nothing(spoil, message):
+def test_invalid_data_is_refused_and_changes_nothing(spoil, message):
     X, y = scaled(load_iris)
     fitted = LinearSVM().fit(X, y)
     before = dict(vars(fitted))
@@ -245,8 +245,8 @@ def test_bad_data_is_refused_and_changes_nothing(spoil, message):
 
 @pytest.mark.parametrize("options", [{}, {"loss": "hinge"}, {"multi_class": "crammer_singer"}])
 @pytest.mark.parametrize("solver", ["newton-cg", "sgd"])
-def test_one_class_may_be_left_once_the_weights_are_0(options, solver):
-    # As in a bootstrap sample, which is a vector of weights.
+def test_one_class_suffices_once_rows_of_weight_0_are_dropped(options, solver):
+    # As in a bootstrap sample, which is given as a vector of weights.
     X, y = scaled(load_iris)
     weight = (y == 1).astype(float)
     fitted = LinearSVM(solver=solver, random_state=0, **options).fit(X, y, sample_weight=weight)
@@ -275,7 +275,7 @@ def test_bad_parameters(name, value):
         LinearSVM(**{name: value}).fit(X, y)
 
 
-def test_odd_columns_and_rows():
+def test_constant_columns_and_unusual_rows():
     X, y = scaled(load_iris)
     odd = np.c_[X, np.zeros(len(X)), np.full(len(X), 7.0)]
     odd[::10] = 0
@@ -308,13 +308,13 @@ def test_every_parameter_changes_something(one, other):
     assert not np.array_equal(a.coef_, b.coef_) or a.n_iter_ != b.n_iter_
 
 
-def test_fit_and_partial_fit_do_not_mix_up_their_memories():
+def test_fit_and_partial_fit_keep_separate_states():
     X, y = scaled(load_iris)
     model = LinearSVM(solver="sgd", random_state=0).partial_fit(X, y, classes=[0, 1, 2])
     model.fit(X, y)
     assert np.isfinite(model.dual_gap_)
     model.partial_fit(X, y)
-    # The certificate was that of the fit.
+    # The certificate belonged to the fit.
     assert not hasattr(model, "dual_gap_")
     assert not hasattr(model, "objective_")
     with pytest.raises(ValueError, match="classes must name at least two classes"):
@@ -327,7 +327,7 @@ def test_class_weights_out_of_range():
         LinearSVM(class_weight={0: -1.0}).fit(X, y)
 
 
-def test_the_joint_machine_goes_on_only_with_as_many_weight_vectors():
+def test_crammer_singer_continues_only_with_the_same_number_of_weight_vectors():
     X, y = scaled(load_breast_cancer)
     model = LinearSVM(solver="sgd", random_state=0).partial_fit(X, y, classes=[0, 1])
     model.set_params(fit_intercept=False)
@@ -342,7 +342,7 @@ def test_the_joint_machine_goes_on_only_with_as_many_weight_vectors():
         model.partial_fit(X, y)
 
 
-def test_auto_is_newton_in_fit_and_sgd_in_pieces():
+def test_auto_is_newton_in_fit_and_sgd_in_partial_fit():
     X, y = scaled(load_iris)
     auto, newton = LinearSVM().fit(X, y), LinearSVM(solver="newton-cg").fit(X, y)
     np.testing.assert_array_equal(auto.coef_, newton.coef_)
@@ -377,7 +377,7 @@ def test_many_threads_at_once_give_the_results_of_one():
         np.testing.assert_array_equal(scores, model.decision_function(X))
 
 
-def test_a_rate_of_its_own_for_each_parameter():
+def test_each_parameter_may_have_a_different_rate():
     optimizer = _ScaledSGD()
     w, velocity, scratch = np.ones(3), np.zeros(3), np.empty(3)
     rate = np.array([1.0, 1.0, 0.5])
@@ -409,7 +409,7 @@ def test_a_problem_of_little_weight_learns_as_fast_as_the_others():
 
 
 @pytest.mark.parametrize("huge", [1e300, -1e300])
-def test_one_huge_value_is_refused_with_what_to_do(huge):
+def test_one_huge_value_is_refused_with_advice(huge):
     X, y = scaled(load_iris)
     X[3, 2] = huge
     for options in ({}, {"loss": "hinge"}, {"multi_class": "crammer_singer"}):
@@ -435,7 +435,7 @@ def test_single_precision_is_never_copied_into_double():
     assert peak < 2 * X.nbytes
 
 
-# Streams, and weights that were assigned
+# partial_fit, and assigned weights
 
 
 def streamed(n_calls=5, **options):
@@ -454,7 +454,7 @@ KINDS = pytest.mark.parametrize(
 
 
 @KINDS
-def test_a_refused_piece_leaves_the_stream_as_it_was(options):
+def test_a_refused_batch_does_not_change_the_state(options):
     X, y = scaled(load_iris)
     model, twin = streamed(**options), streamed(**options)
     bad = X.copy()
@@ -470,7 +470,7 @@ def test_a_refused_piece_leaves_the_stream_as_it_was(options):
 
 
 @KINDS
-def test_a_shallow_copy_goes_its_own_way(options):
+def test_a_shallow_copy_is_independent(options):
     X, y = scaled(load_iris)
     model, twin = streamed(**options), streamed(**options)
     copy.copy(model).partial_fit(X[::-1], y[::-1])
@@ -480,7 +480,7 @@ def test_a_shallow_copy_goes_its_own_way(options):
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
-def test_a_stream_goes_on_from_a_memory_map_and_does_not_change_the_file(mode, tmp_path):
+def test_partial_fit_continues_from_a_memory_map_without_changing_the_file(mode, tmp_path):
     X, y = scaled(load_iris)
     joblib.dump(streamed(), tmp_path / "model")
     before = (tmp_path / "model").read_bytes()
@@ -491,7 +491,7 @@ def test_a_stream_goes_on_from_a_memory_map_and_does_not_change_the_file(mode, t
 
 @pytest.mark.parametrize("intercept_scaling", [1.0, 3.0])
 @KINDS
-def test_a_stream_goes_on_from_assigned_weights(options, intercept_scaling):
+def test_partial_fit_continues_from_assigned_weights(options, intercept_scaling):
     X, y = scaled(load_iris)
     good = LinearSVM().fit(X, y)
     model = streamed(1, intercept_scaling=intercept_scaling, **options)
@@ -502,7 +502,7 @@ def test_a_stream_goes_on_from_assigned_weights(options, intercept_scaling):
     np.testing.assert_array_equal(good.coef_, kept)
     near, far = (np.abs(model.coef_ - coef).max() for coef in (kept, before))
     assert near < far / 2
-    # In place, too.
+    # The same in place.
     other = streamed(3, **options)
     other.coef_[0] = 0
     changed = other.coef_.copy()
@@ -512,7 +512,7 @@ def test_a_stream_goes_on_from_assigned_weights(options, intercept_scaling):
 
 
 @KINDS
-def test_nothing_of_the_steps_before_is_left_once_weights_are_assigned(options):
+def test_assigned_weights_discard_momentum_and_averages(options):
     X, y = scaled(load_iris)
     good = LinearSVM().fit(X, y)
     one, other = streamed(**options), LinearSVM(random_state=0, **options)
@@ -526,7 +526,7 @@ def test_nothing_of_the_steps_before_is_left_once_weights_are_assigned(options):
 
 
 @pytest.mark.parametrize("options", [{}, {"intercept_scaling": 3.0}, {"fit_intercept": False}])
-def test_weights_that_were_read_only_do_not_restart_a_stream(options):
+def test_assigning_equal_weights_does_not_restart_partial_fit(options):
     X, y = scaled(load_iris)
     model, twin = streamed(**options), streamed(**options)
     model.coef_, model.intercept_ = model.coef_.copy(), model.intercept_.copy()
@@ -542,7 +542,7 @@ def test_assigned_weights_of_another_shape_are_refused(name):
         model.partial_fit(X, y)
 
 
-def test_a_stream_learns_as_well_as_a_fit():
+def test_partial_fit_learns_as_well_as_fit():
     for load in LOADERS:
         X, y = scaled(load)
         stream = LinearSVM(random_state=0)
@@ -561,7 +561,7 @@ def test_absent_classes_do_not_count_in_class_weights(solver):
     weight = np.where(y == 2, 0.0, 1.0)
     assert np.isfinite(model.fit(X, y, sample_weight=weight).coef_).all()
     balanced = clone(model).set_params(class_weight="balanced").fit(X, y, sample_weight=weight)
-    # The two that are left have as many rows each.
+    # The two remaining classes have equally many rows.
     plain = clone(model).set_params(class_weight=None).fit(X, y, sample_weight=weight)
     np.testing.assert_allclose(balanced.coef_, plain.coef_, atol=1e-3)
     with pytest.warns(UserWarning, match=r"class_weight names none of the classes \[0, 1\]"):
@@ -582,7 +582,7 @@ def test_costs_that_the_dtype_cannot_hold_are_refused(options):
         LinearSVM(**options).fit(X.astype(np.float32), y, sample_weight=weight)
 
 
-def test_weights_that_leave_nothing_to_learn_from_are_refused():
+def test_weights_that_exclude_all_rows_are_refused():
     X, y = scaled(load_breast_cancer)
     with pytest.raises(ValueError, match="sample_weight times class_weight is 0 in all rows"):
         LinearSVM(class_weight={0: 0.0}).fit(X, y, sample_weight=(y == 0).astype(float))
@@ -604,7 +604,7 @@ def test_rows_too_large_for_the_coefficients_are_refused():
     ],
     ids=["dates", "text"],
 )
-def test_rows_of_no_numbers_are_refused(rows):
+def test_non_numeric_rows_are_refused(rows):
     X, y = scaled(load_iris)
     with pytest.raises(ValueError, match="^X must hold numbers"):
         LinearSVM().fit(rows, y)
@@ -613,7 +613,7 @@ def test_rows_of_no_numbers_are_refused(rows):
 
 
 @KINDS
-def test_pieces_may_come_in_another_dtype(options):
+def test_batches_may_differ_in_dtype(options):
     X, y = scaled(load_iris)
     for one, other in ((np.float32, np.float64), (np.float64, np.float32), (np.uint8, np.float32)):
         model = LinearSVM(random_state=0, **options)
@@ -634,7 +634,7 @@ def test_class_weights_of_one_change_neither_solution_nor_number_of_epochs():
 
 
 @pytest.mark.parametrize("factor", [1 / 8, 8.0])
-def test_scaling_x_is_scaling_c_and_the_steps_of_sgd_do_not_notice(factor):
+def test_scaling_x_equals_scaling_c_and_does_not_change_the_steps_of_sgd(factor):
     X, y = load_digits(return_X_y=True)
     X, y = X / 16, y % 3
     options = {"solver": "sgd", "fit_intercept": False, "random_state": 0}

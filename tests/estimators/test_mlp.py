@@ -62,7 +62,7 @@ GOLDEN_LOSS = {"sgd": 0.6313871082031054, "adam": 0.552775161500137}
 
 @QUIET
 @pytest.mark.parametrize("solver", GOLDEN)
-def test_ten_epochs_are_those_of_scikit_learn(solver):
+def test_ten_epochs_equal_scikit_learns(solver):
     options = {"activation": "tanh", "batch_size": 4, "learning_rate_init": 0.05, "max_iter": 10}
     fitted = MLPClassifier((2,), solver=solver, shuffle=False, random_state=0, **options)
     fitted.fit(SIX_ROWS, SIX_LABELS)
@@ -124,7 +124,7 @@ def test_the_same_random_state_gives_the_same_regressor(options):
 
 @QUIET
 def test_early_stopping_holds_out_the_same_rows():
-    # Of two classes; with more, ours is stratified and scikit-learn's is not.
+    # Two classes; with more of them, ours is stratified and scikit-learn's is not.
     X, _, y, _ = split(load_breast_cancer)
     options = {"early_stopping": True, "n_iter_no_change": 3, "random_state": 3, "max_iter": 40}
     ours = MLPClassifier(**options).fit(X, y)
@@ -138,7 +138,7 @@ def test_early_stopping_holds_out_the_same_rows():
 @pytest.mark.parametrize(
     "sizes", [(60, 39, 1), (50, 1), (8, 1, 1, 1), (2, 2, 2), (1, 1, 1, 1), (2, 1), (3, 1)], ids=str
 )
-def test_early_stopping_holds_out_each_class_that_can_be_divided(sizes):
+def test_early_stopping_stratifies_classes_that_can_be_divided(sizes):
     y = np.repeat(np.arange(len(sizes)), sizes)
     X = np.random.default_rng(0).normal(size=(len(y), 4))
     parts = []
@@ -252,7 +252,7 @@ def test_several_targets():
         fitted.partial_fit(X, y)
 
 
-def test_labels_that_do_not_fit():
+def test_labels_of_the_wrong_kind():
     X, y = load_iris(return_X_y=True)
     fitted = MLPClassifier(random_state=0).partial_fit(X, y, classes=[0, 1, 2])
     with pytest.raises(ValueError, match=r"`y` has classes not in `self.classes_`"):
@@ -268,7 +268,7 @@ def test_labels_that_do_not_fit():
         MLPClassifier().fit(X, y + 0.5)
 
 
-def test_what_a_solver_cannot_do():
+def test_unsupported_options_of_a_solver_are_refused():
     assert not hasattr(MLPClassifier(solver="lbfgs"), "partial_fit")
     assert not hasattr(MLPRegressor(solver="lbfgs"), "partial_fit")
     assert not hasattr(MLPRegressor(early_stopping=True), "partial_fit")
@@ -279,7 +279,7 @@ def test_what_a_solver_cannot_do():
         MLPRegressor(loss="poisson").fit(X, y - 1)
 
 
-def test_a_batch_larger_than_the_data_is_clipped_with_a_word():
+def test_a_batch_larger_than_the_data_is_clipped_with_a_warning():
     X, y = load_iris(return_X_y=True)
     with pytest.warns(UserWarning, match="clipped to the 150 rows"):
         MLPRegressor(batch_size=1000, max_iter=300, tol=1, random_state=0).fit(X, y)
@@ -306,7 +306,7 @@ def test_lbfgs_converges_without_a_warning():
     assert fitted.n_iter_ < 1000
 
 
-def test_lbfgs_calls_back_and_stops():
+def test_lbfgs_calls_callbacks_and_can_be_stopped():
     class Stop:
         n = 0
 
@@ -329,7 +329,7 @@ def test_lbfgs_calls_back_and_stops():
     assert fitted.n_iter_ == 3
 
 
-# What scikit-learn's have not
+# Parameters that scikit-learn's MLPs do not have
 
 
 def blobs(n=600, seed=0):
@@ -364,7 +364,7 @@ def test_class_weights_are_sample_weights():
 
 
 @QUIET
-def test_label_smoothing_tempers_probabilities():
+def test_label_smoothing_limits_probabilities():
     X, y = load_iris(return_X_y=True)
     X = StandardScaler().fit_transform(X)
     options = {"solver": "lbfgs", "alpha": 0.0, "max_iter": 500, "random_state": 0}
@@ -415,7 +415,7 @@ def test_layer_norm_makes_the_scale_of_a_layer_irrelevant():
 
 
 @QUIET
-def test_clipping_keeps_a_wild_gradient_in_bounds():
+def test_clipping_bounds_a_large_gradient():
     X, y = load_diabetes(return_X_y=True)
     wild = {"solver": "sgd", "activation": "identity", "learning_rate_init": 10.0}
     wild |= {"max_iter": 20, "random_state": 0}
@@ -435,7 +435,7 @@ LEARN = {"learning_rate_init": 0.01, "learning_rate": "cosine", "max_iter": 60, 
 
 
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
-def test_a_quantile_has_its_share_below(quantile):
+def test_a_quantile_has_its_share_of_targets_below(quantile):
     X, y = quantile_data()
     model = MLPRegressor("pinball", (20,), quantile=quantile, **LEARN).fit(X, y)
     assert model.predict(X).shape == (2000,)
@@ -471,7 +471,7 @@ def test_robust_losses_do_not_follow_outliers(loss):
 
 @QUIET
 @pytest.mark.parametrize("scoring", [None, "loss", "neg_log_loss", "accuracy"])
-def test_a_given_validation_set(scoring):
+def test_an_explicit_validation_set(scoring):
     X, y = load_digits(return_X_y=True)
     options = {"max_iter": 15, "learning_rate_init": 0.01, "random_state": 0, "scoring": scoring}
     weight = np.arange(897) % 2
@@ -510,7 +510,7 @@ def test_hidden_features():
 
 
 @QUIET
-def test_fine_tuning_begins_with_the_encoder():
+def test_fine_tuning_starts_from_the_encoder():
     X, y = load_digits(return_X_y=True)
     X = X / 16
     encoder = AutoencoderTransformer(10, hidden_layer_sizes=(30,), random_state=0).fit(X)
@@ -588,13 +588,13 @@ def test_lbfgs_needs_an_objective_without_noise():
         MLPClassifier(solver="lbfgs", dropout=0.5).fit(X, y)
 
 
-def test_lbfgs_sees_divergence():
+def test_lbfgs_detects_divergence():
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ValueError, match="non-finite parameter weights"):
         MLPClassifier(solver="lbfgs").fit(X * 1e300, y)
 
 
-# Going on from a fit
+# Warm start
 
 
 @QUIET
@@ -631,7 +631,7 @@ def test_class_weights_are_those_of_the_last_training():
 
 
 @QUIET
-def test_predictions_do_not_change_with_parameters_set_afterwards():
+def test_predictions_do_not_depend_on_parameters_set_afterwards():
     X, y = load_diabetes(return_X_y=True)
     model = MLPRegressor("poisson", max_iter=3, random_state=0).fit(X, y)
     before = model.predict(X)
@@ -642,7 +642,7 @@ def test_predictions_do_not_change_with_parameters_set_afterwards():
 
 
 @QUIET
-def test_invscaling_starts_anew_with_warm_start_as_scikit_learn_does():
+def test_invscaling_restarts_with_warm_start_as_in_scikit_learn():
     X, y = load_iris(return_X_y=True)
     options = {"solver": "sgd", "learning_rate": "invscaling", "warm_start": True}
     options |= {"learning_rate_init": 0.1, "max_iter": 5, "random_state": 0}
@@ -661,7 +661,7 @@ def test_a_validation_set_may_lack_a_class_under_warm_start():
     assert len(model.validation_scores_) == 3
 
 
-def test_half_a_validation_set_is_refused():
+def test_an_incomplete_validation_set_is_refused():
     X, y = load_iris(return_X_y=True)
     for half in ({"y_val": y}, {"sample_weight_val": np.ones(150)}):
         with pytest.raises(ValueError, match="need X_val, which is missing"):
@@ -676,7 +676,7 @@ def test_half_a_validation_set_is_refused():
 
 
 @QUIET
-def test_a_scorer_of_ones_own_need_not_know_of_weights():
+def test_a_custom_scorer_need_not_accept_weights():
     X, y = load_iris(return_X_y=True)
     seen = []
     model = MLPClassifier(
@@ -704,14 +704,14 @@ def test_class_weights_out_of_range(class_weight, message):
         MLPClassifier(class_weight=class_weight).fit(X, y)
 
 
-def test_what_an_unfitted_network_does_not_have():
+def test_attributes_that_an_unfitted_network_lacks():
     for model in (MLPClassifier(), MLPRegressor()):
         assert not hasattr(model, "out_activation_")
         assert not hasattr(model, "coefs_")
 
 
 @QUIET
-def test_tables_have_names_for_the_last_hidden_layer_only():
+def test_only_the_last_hidden_layer_supports_data_frames():
     X, y = load_iris(return_X_y=True)
     model = MLPClassifier((5, 3), max_iter=2, random_state=0).set_output(transform="pandas")
     model.fit(X, y)
@@ -723,7 +723,7 @@ def test_tables_have_names_for_the_last_hidden_layer_only():
 
 
 @QUIET
-def test_fine_tuning_leaves_the_encoders_noise_behind():
+def test_fine_tuning_drops_the_encoders_noise():
     X, y = load_digits(return_X_y=True)
     encoder = AutoencoderTransformer(
         8, hidden_layer_sizes=(20,), noise="gaussian", sparsity=0.01, max_iter=2, random_state=0
@@ -733,7 +733,7 @@ def test_fine_tuning_leaves_the_encoders_noise_behind():
     assert [layer.name for layer in tuned.network_.layers] == ["dense", "relu", "dense", "dense"]
 
 
-# What a fitted network is, whatever the parameters say now
+# Independence of a fitted network from parameters set afterwards
 
 
 @QUIET
@@ -762,12 +762,12 @@ def test_absent_classes_do_not_count_in_class_weights():
     X, y = load_iris(return_X_y=True)
     model = MLPClassifier(5, class_weight={2: 5.0}, max_iter=3, random_state=0)
     pieces = clone(model).partial_fit(X, y, classes=[0, 1, 2])
-    # Without class 2 nothing weighs more than 1.
+    # Without class 2, no row weighs more than 1.
     twin = copy.deepcopy(pieces).set_params(class_weight=None).partial_fit(X[:100], y[:100])
     pieces.partial_fit(X[:100], y[:100])
     np.testing.assert_array_equal(pieces.network_.params, twin.network_.params)
     model.fit(X, y, sample_weight=np.where(y == 2, 0.0, 1.0))
-    # Of three classes one is named; the others weigh 1.
+    # One class of three is given a weight; the others weigh 1.
     named, whole = ({2: 5.0}, {0: 1.0, 1: 1.0, 2: 5.0})
     one, other = (clone(model).set_params(class_weight=w).fit(X, y) for w in (named, whole))
     np.testing.assert_array_equal(one.network_.params, other.network_.params)
@@ -784,11 +784,11 @@ def test_bagging_of_a_rare_class(class_weight):
     assert np.isfinite(bag.predict_proba(X)).all()
 
 
-# From one solver to another
+# Change of the solver
 
 
 @QUIET
-def test_warm_start_goes_on_from_lbfgs_with_another_solver():
+def test_warm_start_continues_from_lbfgs_with_another_solver():
     X, y = load_iris(return_X_y=True)
     model = MLPClassifier(5, solver="lbfgs", max_iter=3, warm_start=True, random_state=0).fit(X, y)
     model.set_params(solver="adam").fit(X, y)

@@ -1,4 +1,4 @@
-"""Laws that all estimators with a network keep."""
+"""Tests of all estimators that train a network."""
 
 import copy
 import gc
@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from skscratch import AutoencoderTransformer, MLPClassifier, MLPRegressor
 from skscratch.core import Adam, AdamW, Averaged, Dense, Network
 
-# Wide enough to be cut into shards.
+# Wide enough for several shards.
 WIDE = {"hidden_layer_sizes": (120, 90), "batch_size": 128, "random_state": 0, "max_iter": 3}
 NETWORKS = [AutoencoderTransformer(**WIDE), MLPClassifier(**WIDE), MLPRegressor(**WIDE)]
 EACH = pytest.mark.parametrize("estimator", NETWORKS, ids=lambda e: type(e).__name__)
@@ -77,8 +77,8 @@ def test_the_number_of_blas_threads_does_not_change_a_bit(estimator):
     [*NETWORKS, MLPClassifier((9,), solver="lbfgs", max_iter=3)],
     ids=lambda e: f"{type(e).__name__}-{e.solver}",
 )
-def test_the_data_are_let_go_when_the_fit_is_over(estimator):
-    # Not only when the garbage collector comes: a loop over a large file would pile it up.
+def test_the_data_are_freed_when_fit_returns(estimator):
+    # At once, not when the garbage collector runs: memory would pile up in a loop over files.
     X, y = data()
     gone = weakref.ref(X)
     gc.collect()
@@ -93,7 +93,7 @@ def test_the_data_are_let_go_when_the_fit_is_over(estimator):
 
 
 @EACH
-def test_two_runs_are_equal_and_another_seed_is_not(estimator):
+def test_equal_seeds_give_equal_results_and_other_seeds_do_not(estimator):
     X, y = data()
     one, two = clone(estimator).fit(X, y), clone(estimator).fit(X, y)
     np.testing.assert_array_equal(params(one), params(two))
@@ -103,7 +103,7 @@ def test_two_runs_are_equal_and_another_seed_is_not(estimator):
 
 @EACH
 @pytest.mark.parametrize("twin_of", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy])
-def test_a_pickled_estimator_is_equal_and_goes_on_equally(estimator, twin_of):
+def test_a_pickled_estimator_is_equal_and_continues_equally(estimator, twin_of):
     X, y = data()
     options = {} if not isinstance(estimator, MLPClassifier) else {"classes": np.unique(y)}
     fitted = clone(estimator).partial_fit(X, y, **options)
@@ -116,7 +116,7 @@ def test_a_pickled_estimator_is_equal_and_goes_on_equally(estimator, twin_of):
 
 @EACH
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
-def test_k_calls_of_partial_fit_are_one_fit_of_k_epochs(estimator, solver):
+def test_k_calls_of_partial_fit_equal_one_fit_of_k_epochs(estimator, solver):
     X, y = data(dtype=np.float32)
     estimator = clone(estimator).set_params(solver=solver, learning_rate="constant")
     whole = clone(estimator).set_params(max_iter=4).fit(X, y)
@@ -173,7 +173,7 @@ def test_training_from_a_read_only_memory_map(estimator, tmp_path):
 
 @EACH
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_training_and_prediction_copy_no_whole_of_the_data(estimator, early_stopping, tmp_path):
+def test_training_and_prediction_never_copy_the_whole_data(estimator, early_stopping, tmp_path):
     mapped = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.float32, (80_000, 200))
     mapped[:] = np.random.default_rng(0).random(mapped.shape, dtype=np.float32)
     mapped.flags.writeable = False
@@ -190,8 +190,8 @@ def test_training_and_prediction_copy_no_whole_of_the_data(estimator, early_stop
 
 
 @EACH
-def test_prediction_keeps_to_the_working_memory(estimator):
-    # Few features, many units: the outputs of the layers are what takes memory.
+def test_prediction_respects_working_memory(estimator):
+    # Few features, many units: most memory is taken by the outputs of the layers.
     X, y = data(1000, 5, dtype=np.float32)
     fitted = clone(estimator).set_params(hidden_layer_sizes=(4000,), max_iter=1, n_jobs=1)
     fitted.fit(X, y)
@@ -212,13 +212,13 @@ def test_views_show_the_trained_parameters(estimator):
     X, y = data()
     fitted = clone(estimator).fit(X, y)
     own = {W.__array_interface__["data"][0]: W.size for W in fitted.coefs_ + fitted.intercepts_}
-    # Tied weights are shown twice.
+    # Tied weights appear twice.
     assert sum(own.values()) == params(fitted).size
     assert all(np.shares_memory(W, params(fitted)) for W in fitted.coefs_)
 
 
 @EACH
-def test_warm_start_goes_on(estimator):
+def test_warm_start_continues(estimator):
     X, y = data()
     warm = clone(estimator).set_params(warm_start=True).fit(X, y)
     first = warm.loss_
@@ -314,7 +314,7 @@ def test_a_failing_callback_leaves_no_trace(estimator):
     assert vars(fitted) == before
 
 
-# What goes wrong
+# Errors
 
 
 def nan_in(X):
@@ -339,7 +339,7 @@ BAD_DATA = {
 @EACH
 @pytest.mark.parametrize("kind", BAD_DATA)
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_bad_data_is_refused_and_changes_nothing(estimator, kind, method):
+def test_invalid_data_is_refused_and_changes_nothing(estimator, kind, method):
     X, y = data()
     fitted = clone(estimator).fit(X, y)
     before, kept = dict(vars(fitted)), params(fitted).copy()
@@ -400,7 +400,7 @@ def test_too_few_rows_for_early_stopping(estimator):
         clone(estimator).set_params(early_stopping=True).fit(X, y)
 
 
-# No parameter is accepted and ignored
+# Effect of every parameter
 
 SHARED = {
     "noise": ({}, {"noise": "masking"}),
@@ -478,8 +478,8 @@ MLP = {
 }
 OWN[MLPClassifier] |= MLP
 OWN[MLPRegressor] |= MLP
-# These change what is seen, kept or how fast, by promise not the result of one fit: each has a
-# test of its own above.
+# These change the output, the attributes or the speed, but not the result of one fit; each has a
+# separate test above.
 ELSEWHERE = {"verbose", "warm_start", "n_jobs"}
 CASES = [
     pytest.param(type(e), *(OWN[type(e)] | SHARED)[name], id=f"{type(e).__name__}-{name}")
@@ -505,7 +505,7 @@ def test_every_parameter_changes_something(kind, one, other):
 
 
 def validated(estimator, X, y, X_val, y_val):
-    """Fit with a validation set, in the arguments that the estimator has."""
+    """Fit with a validation set; an autoencoder gets no labels."""
     options = {} if isinstance(estimator, AutoencoderTransformer) else {"y_val": y_val}
     return estimator.fit(X, y, X_val=X_val, **options)
 
@@ -517,7 +517,7 @@ def test_another_validation_set_starts_a_new_best(estimator, solver):
         pytest.skip("has no lbfgs")
     X, y = data()
     model = clone(estimator).set_params(solver=solver, warm_start=True, max_iter=20)
-    # A set on which a perfect score is easy, and one on which it is impossible.
+    # A validation set with an easy perfect score, and one for which it is impossible.
     easy = np.zeros((20, X.shape[1])), np.full(20, y[0])
     hard = X[:50], np.roll(y[:50], 7)
     first = params(validated(model, X, y, *easy)).copy()
@@ -527,7 +527,7 @@ def test_another_validation_set_starts_a_new_best(estimator, solver):
 
 @EACH
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_equal_validation_rows_go_on_with_the_best(estimator, solver):
+def test_equal_validation_rows_keep_the_best_score(estimator, solver):
     if solver == "lbfgs" and isinstance(estimator, AutoencoderTransformer):
         pytest.skip("has no lbfgs")
     X, y = data()
@@ -536,7 +536,7 @@ def test_equal_validation_rows_go_on_with_the_best(estimator, solver):
         model.set_params(scoring="loss")
     best, scores = None, []
     for _ in range(6):
-        # Equal rows, not the same object; and steps so long that some of them lead away.
+        # Equal rows in other objects, and steps so long that some of them increase the loss.
         model.set_params(learning_rate_init=0.05)
         validated(model, X, y, X[:50].copy(), y[:50].copy())
         state = model._training_state
@@ -551,7 +551,7 @@ def test_equal_validation_rows_go_on_with_the_best(estimator, solver):
     assert model._training_state.best_score != scores[-1]
 
 
-JUDGED_OTHERWISE = {
+OTHER_VALIDATION = {
     "rows": lambda X, y: {"X_val": X[50:100]},
     "dtype": lambda X, y: {"X_val": X[:50].astype(np.float32)},
     "shape": lambda X, y: {"X_val": X[:49], "y_val": y[:49]},
@@ -562,11 +562,11 @@ JUDGED_OTHERWISE = {
 
 
 @EACH
-@pytest.mark.parametrize("what", JUDGED_OTHERWISE)
-def test_what_judges_a_network_is_told_apart_by_content(estimator, what):
+@pytest.mark.parametrize("what", OTHER_VALIDATION)
+def test_validation_data_and_scoring_are_compared_by_content(estimator, what):
     X, y = data()
     validation = {"X_val": X[:50], "y_val": y[:50], "sample_weight_val": np.arange(50) % 2.0}
-    other = JUDGED_OTHERWISE[what](X, y)
+    other = OTHER_VALIDATION[what](X, y)
     if isinstance(estimator, AutoencoderTransformer):
         if what in {"labels", "score"}:
             pytest.skip("has neither")
@@ -574,7 +574,7 @@ def test_what_judges_a_network_is_told_apart_by_content(estimator, what):
         other.pop("y_val", None)
     if what == "shape":
         validation["sample_weight_val"] = None
-    # At a rate at which nothing is learned, a new best is that of the rows at hand.
+    # The rate is too low to learn anything, so the new best score depends on the rows alone.
     model = clone(estimator).set_params(warm_start=True, max_iter=1)
     model.fit(X, y, **validation)
     model._training_state.best_score = np.inf
@@ -587,7 +587,7 @@ def test_what_judges_a_network_is_told_apart_by_content(estimator, what):
 
 
 @EACH
-def test_a_best_of_parameters_that_were_replaced_is_forgotten(estimator):
+def test_replaced_parameters_reset_the_best_score(estimator):
     X, y = data()
     model = validated(clone(estimator).set_params(warm_start=True), X, y, X[:50], y[:50])
     model.coefs_ = [np.zeros_like(W) for W in model.coefs_]
@@ -598,7 +598,7 @@ def test_a_best_of_parameters_that_were_replaced_is_forgotten(estimator):
 
 
 @EACH
-def test_a_validation_set_stops_nothing_unless_early_stopping_says_so(estimator):
+def test_a_validation_set_does_not_stop_training_without_early_stopping(estimator):
     X, y = data()
     model = clone(estimator).set_params(max_iter=30, n_iter_no_change=2, tol=0.0)
     noise = np.random.default_rng(1).random(X.shape), np.roll(y, 7)
@@ -611,7 +611,7 @@ def test_a_validation_set_stops_nothing_unless_early_stopping_says_so(estimator)
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_all_rows_left_to_train_on_may_not_weigh_nothing(kind):
+def test_training_rows_of_total_weight_0_are_refused(kind):
     X, y = data(40, 3)
     held = []
 
@@ -634,8 +634,8 @@ def test_all_rows_left_to_train_on_may_not_weigh_nothing(kind):
 
 @EACH
 @pytest.mark.parametrize("memory", [1, 4])
-def test_working_memory_leaves_no_bit_to_the_number_of_threads(estimator, memory):
-    # A product of so many rows and columns has other last digits where it is cut otherwise.
+def test_the_number_of_threads_changes_no_bit_with_any_working_memory(estimator, memory):
+    # The last digits of a product of this size depend on how it is cut.
     X, y = data(1500, 40)
     fitted = clone(estimator).set_params(hidden_layer_sizes=(300, 300), max_iter=2).fit(X, y)
     with sklearn.config_context(working_memory=memory):
@@ -665,7 +665,7 @@ def test_weights_that_cannot_be_summed_are_refused(estimator):
 
 @EACH
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_small_weights_are_no_zeros(estimator, dtype):
+def test_small_weights_do_not_underflow(estimator, dtype):
     X, y = data(50, 4, dtype=dtype)
     weight = 1.0 + np.arange(50) % 3
     model = clone(estimator).set_params(hidden_layer_sizes=(5,), alpha=0.0)
@@ -675,11 +675,11 @@ def test_small_weights_are_no_zeros(estimator, dtype):
         np.testing.assert_allclose(params(one), params(other), rtol=1e-3, atol=1e-6)
 
 
-# Parameters that are assigned
+# Assigned parameters
 
 
 @EACH
-def test_assigned_weights_and_biases_act(estimator):
+def test_assigned_weights_and_biases_take_effect(estimator):
     X, y = data(60, 5)
     model = clone(estimator).fit(X, y)
     fresh = clone(estimator).set_params(random_state=1).fit(X, y)
@@ -688,7 +688,7 @@ def test_assigned_weights_and_biases_act(estimator):
     model.coefs_, model.intercepts_ = fresh.coefs_, fresh.intercepts_
     np.testing.assert_array_equal(outputs(model, X), outputs(fresh, X))
     np.testing.assert_array_equal(outputs(sharing, X), before)
-    # One at a time; lists and any dtype will do.
+    # One at a time; lists and any dtype are accepted.
     for k, (W, b) in enumerate(zip(sharing.coefs_, sharing.intercepts_, strict=True)):
         model.coefs_[k], model.intercepts_[k] = W.tolist(), b.astype(np.float32)
         model.intercepts_[k] = b
@@ -731,10 +731,10 @@ def test_federated_averaging_of_networks():
         np.testing.assert_array_equal(params(part), params(whole))
 
 
-# What is no number, or too large a number
+# Data that are not numbers, or too large
 
 
-NO_NUMBERS = {
+NON_NUMERIC = {
     "dates": (np.datetime64("2024-01-01") + np.arange(60)).reshape(-1, 1),
     "durations": np.arange(60).reshape(-1, 1).astype("m8[us]"),
     "text": np.arange(60).reshape(-1, 1).astype(str),
@@ -751,24 +751,24 @@ FORMS = {
 
 @EACH
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("what", NO_NUMBERS)
-def test_rows_of_no_numbers_are_refused(estimator, what, form):
+@pytest.mark.parametrize("what", NON_NUMERIC)
+def test_non_numeric_rows_are_refused(estimator, what, form):
     X, y = data(60, 1)
-    no_numbers = FORMS[form](NO_NUMBERS[what])
+    non_numeric = FORMS[form](NON_NUMERIC[what])
     model = clone(estimator).set_params(hidden_layer_sizes=(5,))
     with pytest.raises(ValueError, match=f"^X must hold numbers, but it holds {what}"):
-        model.fit(no_numbers, y)
+        model.fit(non_numeric, y)
     model.fit(X, y)
     options = {} if isinstance(estimator, AutoencoderTransformer) else {"y_val": y}
     with pytest.raises(ValueError, match=f"^X_val must hold numbers, but it holds {what}"):
-        model.fit(X, y, X_val=no_numbers, **options)
+        model.fit(X, y, X_val=non_numeric, **options)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("what", NO_NUMBERS)
-def test_targets_of_no_numbers_are_refused(what, form):
+@pytest.mark.parametrize("what", NON_NUMERIC)
+def test_non_numeric_targets_are_refused(what, form):
     X, y = data(60, 3)
-    targets = FORMS[form](NO_NUMBERS[what])
+    targets = FORMS[form](NON_NUMERIC[what])
     model = MLPRegressor(hidden_layer_sizes=5, max_iter=2)
     with pytest.raises(ValueError, match=f"^y must hold numbers, but it holds {what}"):
         model.fit(X, targets)
@@ -776,7 +776,7 @@ def test_targets_of_no_numbers_are_refused(what, form):
         model.fit(X, y, X_val=X, y_val=targets)
 
 
-def test_a_series_of_dates_is_refused_and_objects_that_are_numbers_are_accepted():
+def test_a_series_of_dates_is_refused_and_numeric_objects_are_accepted():
     X, y = data(60, 3)
     model = MLPRegressor(hidden_layer_sizes=5, max_iter=2, random_state=0)
     for dates in (
@@ -792,7 +792,7 @@ def test_a_series_of_dates_is_refused_and_objects_that_are_numbers_are_accepted(
 
 
 @EACH
-def test_rows_too_large_for_the_network_are_refused_not_answered_by_nan(estimator):
+def test_rows_too_large_for_the_network_raise_instead_of_giving_nan(estimator):
     X, y = data(60, 4, dtype=np.float32)
     fitted = clone(estimator).fit(X - 0.5, y)
     methods = ("predict", "predict_proba", "transform", "reconstruct", "score_samples")
@@ -806,7 +806,7 @@ def test_rows_too_large_for_the_network_are_refused_not_answered_by_nan(estimato
             assert np.isfinite(answer).all()
 
 
-# Sparse input stays as it is
+# Sparse input is not modified
 
 
 def unsorted_with_duplicates(seed=0):
@@ -835,7 +835,7 @@ def test_sparse_input_is_never_changed(estimator):
     np.testing.assert_allclose(params(clone(model).fit(X, y)), params(expected), rtol=1e-9)
 
 
-# What is printed
+# verbose
 
 
 def printed(capsys, estimator, X, y):
@@ -844,7 +844,7 @@ def printed(capsys, estimator, X, y):
 
 
 @EACH
-def test_verbose_says_why_training_ended(estimator, capsys):
+def test_verbose_prints_why_training_ended(estimator, capsys):
     X, y = data()
     early = {"early_stopping": True, "tol": 1e3, "n_iter_no_change": 1}
     lines = printed(capsys, clone(estimator).set_params(max_iter=9, **early), X, y)
@@ -858,25 +858,25 @@ def test_verbose_says_why_training_ended(estimator, capsys):
 
 
 @EACH
-def test_verbose_tells_each_new_learning_rate(estimator, capsys):
+def test_verbose_prints_each_new_learning_rate(estimator, capsys):
     X, y = data()
     adaptive = {"solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 0.01}
     options = adaptive | {"tol": 1e3, "n_iter_no_change": 1, "max_iter": 30, "verbose": True}
     lines = printed(capsys, clone(estimator).set_params(**options), X, y)
-    told = [line for line in lines if line.startswith("Training loss did not improve")]
-    rates = [line.partition("Setting learning rate to ")[2] for line in told[:-1]]
+    lowered = [line for line in lines if line.startswith("Training loss did not improve")]
+    rates = [line.partition("Setting learning rate to ")[2] for line in lowered[:-1]]
     assert [float(rate) for rate in rates] == [0.002, 0.0004, 8e-5, 1.6e-5, 3e-6, 1e-6]
-    assert told[-1].endswith("for 1 consecutive epochs. Stopping.")
+    assert lowered[-1].endswith("for 1 consecutive epochs. Stopping.")
 
 
-def test_verbose_tells_each_iteration_of_lbfgs(capsys):
+def test_verbose_prints_each_iteration_of_lbfgs(capsys):
     X, y = data(60, 5)
     lines = printed(capsys, MLPClassifier(5, solver="lbfgs", max_iter=3, random_state=0), X, y)
     assert [line.partition(",")[0] for line in lines[:3]] == [f"Iteration {k}" for k in (1, 2, 3)]
     assert lines[3].startswith("L-BFGS: STOP")
 
 
-# Messages name the argument that the user wrote
+# Names of arguments in messages
 
 
 def spoilt(array, value=np.nan):
@@ -934,7 +934,7 @@ def test_a_message_names_the_argument(estimator, what):
         (MLPRegressor, ["coefs_", "intercepts_", "n_layers_", "out_activation_"]),
     ],
 )
-def test_unfitted_attributes_say_so(kind, names):
+def test_attributes_before_fit_raise_a_clear_error(kind, names):
     for name in names:
         message = f"This {kind.__name__} is not fitted, so it has no attribute '{name}'"
         with pytest.raises(AttributeError, match=message):
@@ -942,7 +942,7 @@ def test_unfitted_attributes_say_so(kind, names):
 
 
 @EACH
-def test_nothing_to_hold_out_is_refused(estimator):
+def test_a_validation_fraction_of_0_is_refused(estimator):
     X, y = data(60, 5)
     model = clone(estimator).set_params(early_stopping=True, validation_fraction=0.0)
     with pytest.raises(ValueError, match="validation_fraction must be above 0"):
@@ -979,7 +979,7 @@ def test_missing_targets_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("y", "told"),
+    ("y", "message"),
     [
         (np.linspace(0, 1, 30), "y: Unknown label type: continuous"),
         (np.arange(60).reshape(30, 2) % 3, "y has several columns of classes"),
@@ -989,30 +989,30 @@ def test_missing_targets_are_refused():
     ],
     ids=str,
 )
-def test_labels_that_are_none_are_named(y, told):
-    with pytest.raises(ValueError, match=f"^{told}"):
+def test_invalid_labels_are_named(y, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         MLPClassifier().fit(np.ones((30, 2)), y)
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor, AutoencoderTransformer])
-def test_rows_that_are_none_are_named(kind):
+def test_invalid_rows_are_named(kind):
     for X in (np.ones((0, 2)), np.ones((30, 2)) * 1j, np.ones((30, 2, 2)), np.ones(30)):
         with pytest.raises(ValueError, match=r"^(Expected 2D array.*)?X: (Found|Complex|Expected)"):
             kind().fit(X, np.arange(len(X)) % 2)
 
 
-def test_an_autoencoder_over_huge_values_ends_with_one_error():
+def test_huge_values_in_an_autoencoder_raise_a_single_error():
     # Warnings are errors here.
     with pytest.raises(ValueError, match="Training diverged"):
         AutoencoderTransformer(2).fit(np.random.default_rng(0).normal(size=(40, 3)) * 1e200)
 
 
-# Why training ended, and its history
+# stop_reason_ and history_
 
 
 def last_epoch(n):
     class Stop:
-        """Ends training after n epochs, in scikit-learn's callback protocol."""
+        """A callback that ends training after n epochs."""
 
         def setup(self, estimator, context):
             pass

@@ -1,4 +1,4 @@
-"""Parts by name or as instances, built-in ones and other people's, in every network estimator."""
+"""Parts by name and as instances, built-in and custom, in every network estimator."""
 
 from typing import ClassVar
 
@@ -104,7 +104,7 @@ KINDS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _names():
-    """Register the parts while these tests run: others are parametrized over what is registered."""
+    """Register the parts only for these tests: others are parametrized over the registries."""
     named = {name: type(kind.__name__, (kind,), {}, name=name) for name, kind in KINDS.items()}
     yield
     for name, kind in named.items():
@@ -129,7 +129,7 @@ TO_THE_END = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 pytestmark = TO_THE_END
 
 
-def test_these_parts_are_right():
+def test_the_custom_parts_pass_the_checks():
     check_optimizer(Lion())
     check_loss(LogCosh())
 
@@ -160,7 +160,7 @@ def test_these_parts_are_right():
         ({"noise": "masking", "noise_level": 0.2}, {"noise": MaskingNoise(0.2)}),
     ],
 )
-def test_a_name_with_its_flat_words_is_the_instance(fit, name, instance):
+def test_a_name_with_flat_parameters_equals_the_instance(fit, name, instance):
     assert_array_equal(fit(**name).network_.params, fit(**instance).network_.params)
 
 
@@ -188,14 +188,14 @@ def test_losses_and_initializers_too():
         ("learning_rate", "halving", Halving(1e-3)),
     ],
 )
-def test_parts_of_your_own(fit, parameter, name, recipe):
+def test_custom_parts(fit, parameter, name, recipe):
     by_instance = fit(**{"learning_rate_init": 1e-3, parameter: recipe})
     by_name = fit(**{"learning_rate_init": 1e-3, parameter: name})
     assert_array_equal(by_name.network_.params, by_instance.network_.params)
     assert not np.array_equal(
         by_instance.network_.params, fit(learning_rate_init=1e-3).network_.params
     )
-    # Warm start goes on with it, and clones have it.
+    # Warm start keeps it, and so do clones.
     again = clone(by_instance).set_params(warm_start=True)
     data = (X,) if isinstance(again, AutoencoderTransformer) else (X, LABELS)
     data = (D, T) if isinstance(again, MLPRegressor) else data
@@ -205,7 +205,7 @@ def test_parts_of_your_own(fit, parameter, name, recipe):
 
 
 @pytest.mark.parametrize("loss", ["log_cosh", LogCosh()])
-def test_a_loss_of_your_own(loss):
+def test_a_custom_loss(loss):
     fitted = regressor(loss=loss, max_iter=200, learning_rate_init=0.01)
     assert fitted.score(D, T) > 0.3
     features = encoder(loss=loss, initializer="small").transform(X)
@@ -244,7 +244,7 @@ def test_a_loss_with_a_link_applies_it_once():
         (AutoencoderTransformer, {"initializer": "heh"}, "The 'initializer' parameter"),
     ],
 )
-def test_what_is_no_part_is_refused(kind, options, message):
+def test_invalid_parts_are_refused(kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(**options).fit(X, LABELS)
 
@@ -255,7 +255,7 @@ def test_constant_schedules_of_both_kinds():
     assert_array_equal(a.network_.params, b.network_.params)
 
 
-def test_families_are_layers():
+def test_families_accept_layers():
     assert issubclass(Noise, Layer)
     assert issubclass(Activation, Layer)
 

@@ -62,12 +62,12 @@ def test_scikit_learns_callbacks_inside_a_search():
     assert search.best_score_ > 0.2
     logs = monitor.get_logs()
     logs = logs if isinstance(logs, list) else [logs]
-    # A row for each epoch and one for the fit: four fits in the search and the last one.
+    # A row for each epoch and one for the fit, for four fits in the search and the final one.
     names = [row["task_name"] for log in logs for row in log.data]
     assert names.count("epoch") == 5 * 2
 
 
-def test_validation_data_travel_through_a_pipeline():
+def test_validation_data_pass_through_a_pipeline():
     with sklearn.config_context(enable_metadata_routing=True):
         encoder = AutoencoderTransformer(max_iter=3, random_state=0).set_fit_request(X_val=True)
         model = Pipeline(

@@ -1,4 +1,4 @@
-"""Laws for unusual but valid input.
+"""Properties that hold for unusual but valid input.
 
 Every estimator gives a finite result, or raises or warns with the name of an argument. Input is
 never changed, an error changes nothing, and equal estimators give equal bits.
@@ -69,7 +69,7 @@ OPTIONS = {
         ]
     ),
 }
-# The arguments that a message may name, and those of the constructor.
+# The arguments that a message may name, besides those of the constructor.
 ARGUMENTS = {"X", "y", "sample_weight", "X_val", "y_val", "sample_weight_val"}
 FORMS = ["C", "F", "strided", "reversed", "read-only", "csr", "csc", "coo", "csr with duplicates"]
 DTYPES = ["f8", "f4", "f2", ">f8", "i4", "u1", "?"]
@@ -110,7 +110,7 @@ def problems(draw):
     dtype = np.dtype(draw(st.sampled_from(DTYPES)))
     form = draw(st.sampled_from(FORMS))
     if form.startswith(("cs", "coo")) and dtype.str in ("<f2", ">f8"):
-        # SciPy has no sparse matrices of these.
+        # SciPy has no sparse matrices of these dtypes.
         dtype = np.dtype("f8")
     if dtype.kind == "f":
         scale = draw(st.sampled_from(SCALES))
@@ -144,7 +144,7 @@ def snapshot(data):
 
 
 def results(model, X):
-    """Return everything that a fitted estimator says of rows."""
+    """Return all predictions of a fitted estimator."""
     methods = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
     return [getattr(model, name)(X) for name in methods if hasattr(model, name)]
 
@@ -154,11 +154,11 @@ def names_an_argument(text, model):
     return re.search(rf"(?<![\w])({'|'.join(map(re.escape, names))})(?![\w])", text) is not None
 
 
-def check_laws(name, options, problem):
+def check_properties(name, options, problem):
     X, y, weight = problem
     model = clone(ESTIMATORS[name]).set_params(**options)
     before = [snapshot(data) for data in problem]
-    with warnings.catch_warnings(record=True) as told, np.errstate(all="ignore"):
+    with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
         warnings.simplefilter("always")
         try:
             model.fit(X, y, sample_weight=weight)
@@ -176,7 +176,7 @@ def check_laws(name, options, problem):
                 np.testing.assert_array_equal(one, other)
             for one, other in zip(answers, results(model, X), strict=True):
                 np.testing.assert_array_equal(one, other)
-    for warning in told:
+    for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):
             continue
         text = str(warning.message)
@@ -193,7 +193,7 @@ def test_unusual_input(name):
     @settings(max_examples=N_EXAMPLES, **QUIET)
     @given(OPTIONS[name], problems())
     def check(options, problem):
-        check_laws(name, options, problem)
+        check_properties(name, options, problem)
 
     check()
 
@@ -204,6 +204,6 @@ def test_much_unusual_input(name):
     @settings(max_examples=5000, **QUIET)
     @given(OPTIONS[name], problems())
     def check(options, problem):
-        check_laws(name, options, problem)
+        check_properties(name, options, problem)
 
     check()

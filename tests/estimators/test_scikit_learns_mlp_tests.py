@@ -1,12 +1,12 @@
-"""scikit-learn's own tests of its networks, run with ours in their place."""
+"""scikit-learn's tests of its MLPs, run with ours instead."""
 
 import pytest
 from sklearn.neural_network.tests import test_mlp as theirs
 
 from skscratch import MLPClassifier, MLPRegressor
-from tests.estimators.theirs import with_ours
+from tests.estimators.substitution import with_ours
 
-# They reach into private attributes, which ours do not have.
+# Tests that use private attributes, which ours do not have.
 PRIVATE = {
     "test_fit": "sets coefs_ before fitting, and calls no fit",
     "test_gradient": "calls _loss_grad_lbfgs",
@@ -15,7 +15,7 @@ PRIVATE = {
     "test_n_iter_no_change": "reads _no_improvement_count",
     "test_n_iter_no_change_inf": "reads _no_improvement_count",
 }
-# They ask for an error where ours does what was wanted.
+# Tests that expect an error where ours succeeds.
 BETTER = {
     "test_early_stopping_stratified": "a class of one row stays in training, where theirs raises",
 }
@@ -27,7 +27,7 @@ THEIRS = {getattr(theirs, name): ours for name, ours in OURS.items()}
 
 
 @pytest.fixture(autouse=True)
-def ours_in_their_place(monkeypatch):
+def replace_classes(monkeypatch):
     for name, kind in OURS.items():
         monkeypatch.setattr(theirs, name, kind)
 
@@ -37,7 +37,7 @@ def global_random_seed(request):
     return request.param
 
 
-def test_the_private_ones_are_still_there():
+def test_the_skipped_tests_exist():
     assert set(PRIVATE | BETTER) <= set(vars(theirs))
 
 

@@ -1,4 +1,4 @@
-"""scikit-learn's own tests that use `LinearSVC`, run with `LinearSVM` in its place."""
+"""scikit-learn's tests that use `LinearSVC`, run with `LinearSVM` instead."""
 
 import functools
 import inspect
@@ -11,10 +11,10 @@ from sklearn.tests import test_calibration, test_multiclass, test_multioutput
 from sklearn.tests.test_calibration import data  # noqa: F401  a fixture
 
 from skscratch import LinearSVM
-from tests.estimators.theirs import uses, with_ours
+from tests.estimators.substitution import uses, with_ours
 
 MODULES = [test_svm, test_multiclass, test_multioutput, test_calibration]
-# What cannot apply, and why.
+# Tests that do not apply, with the reason.
 NAMES = "expects the name of scikit-learn's class in a message"
 LEFT_OUT = {
     "test_linearsvc_parameters_in_test_svm": "is about combinations with dual and the L1 penalty",
@@ -27,7 +27,7 @@ LEFT_OUT = {
     "test_calibration_inconsistent_prefit_n_features_in_in_test_calibration": NAMES,
     "test_calibration_default_estimator_in_test_calibration": "expects a LinearSVC inside",
 }
-# Tests that need no fit of the machine: the error comes before.
+# Tests that raise before LinearSVM is fitted.
 WITHOUT_FIT = {
     f"test_{name}_in_test_multiclass"
     for name in (
@@ -51,8 +51,8 @@ TESTS = {
 
 
 @pytest.fixture(autouse=True)
-def ours_in_its_place(monkeypatch, request):
-    """Put ours in the place of theirs, and see that it was fitted."""
+def replace_class(monkeypatch, request):
+    """Replace LinearSVC by LinearSVM, and check that it was fitted."""
     n_fits, fit = 0, LinearSVM.fit
 
     @functools.wraps(fit)
@@ -76,7 +76,7 @@ def global_random_seed(request):
     return request.param
 
 
-def test_what_is_left_out_is_still_there():
+def test_the_skipped_tests_exist():
     assert set(LEFT_OUT) | WITHOUT_FIT <= set(TESTS)
 
 

@@ -10,12 +10,12 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor
-from skscratch.estimators._sklearn import copy_of
+from skscratch.estimators._state import copy_of
 
 X, y = load_digits(return_X_y=True)
 X, y = X[:300] / 16, y[:300]
 SPOILED = np.where(np.arange(X.size).reshape(X.shape) == 777, np.nan, X)
-# What one fit after the other changes: number of outputs, widths, link, columns to name.
+# Consecutive fits differ in the number of outputs, widths, link or columns to name.
 FITS = {
     "classifier": (
         MLPClassifier(max_iter=2, random_state=0),
@@ -44,45 +44,45 @@ FITS = {
 }
 
 
-def answers(model, methods):
+def predictions(model, methods):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # The target of one fit, as a column of the other's, is what `score` needs.
+        # `score` needs a target that suits the models of both fits.
         results = [
             getattr(model, m)(X, y) if m == "score" else getattr(model, m)(X) for m in methods
         ]
     return [(tuple(getattr(r, "columns", ())), np.asarray(r).tobytes()) for r in results]
 
 
-def known_answers(model, fits, methods, incremental):
-    """Return the answers of all models that there will be, for each method."""
+def known_predictions(model, fits, methods, incremental):
+    """Return the predictions of all models that the test will fit, for each method."""
     twin, known = clone(model), [set() for _ in methods]
     for options, target in fits:
         train_on(twin.set_params(**options), target, incremental)
-        for answer, of_method in zip(answers(twin, methods), known, strict=True):
-            of_method.add(answer)
+        for prediction, of_method in zip(predictions(twin, methods), known, strict=True):
+            of_method.add(prediction)
     return known
 
 
-class Asking:
-    """Four threads that ask for predictions meanwhile and write down what is wrong with them."""
+class Predicting:
+    """A context in which four threads predict and record every invalid prediction."""
 
     def __init__(self, model, methods, known):
         self.model, self.methods, self.known = model, methods, known
-        self.stop, self.faults, self.n_answers = threading.Event(), [], [0] * 4
-        self.threads = [threading.Thread(target=self.ask, args=(k,)) for k in range(4)]
+        self.stop, self.faults, self.n_predictions = threading.Event(), [], [0] * 4
+        self.threads = [threading.Thread(target=self.predict, args=(k,)) for k in range(4)]
 
-    def ask(self, thread):
+    def predict(self, thread):
         while not self.stop.is_set():
             try:
-                for method, answer, known in zip(
-                    self.methods, answers(self.model, self.methods), self.known, strict=True
+                for method, prediction, known in zip(
+                    self.methods, predictions(self.model, self.methods), self.known, strict=True
                 ):
-                    if answer not in known:
+                    if prediction not in known:
                         self.faults.append(f"{method}: a mixture")
             except Exception as error:  # noqa: BLE001  any error is a fault
                 self.faults.append(repr(error))
-            self.n_answers[thread] += 1
+            self.n_predictions[thread] += 1
 
     def __enter__(self):
         for thread in self.threads:
@@ -98,21 +98,21 @@ class Asking:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", FITS)
 @pytest.mark.parametrize("incremental", [False, True], ids=["fit", "partial_fit"])
-def test_every_answer_is_that_of_one_model(name, incremental):
+def test_every_prediction_is_that_of_one_model(name, incremental):
     model, fits, methods = FITS[name]
     model = clone(model)
     if "transform" in methods:
         model.set_output(transform="pandas")
     fits = fits[:1] * 50 if incremental else fits * 25
-    known = known_answers(model, fits, methods, incremental)
+    known = known_predictions(model, fits, methods, incremental)
     train_on(model.set_params(**fits[0][0]), fits[0][1], incremental)
-    with Asking(model, methods, known) as asking:
+    with Predicting(model, methods, known) as predicting:
         for options, target in fits[1:]:
             with pytest.raises(ValueError, match="NaN"):
                 train_on(model, target, incremental, SPOILED)
             train_on(model.set_params(**options), target, incremental)
-    assert not asking.faults
-    assert min(asking.n_answers) > 0
+    assert not predicting.faults
+    assert min(predicting.n_predictions) > 0
 
 
 def train_on(model, target, incremental, rows=X):
@@ -125,7 +125,7 @@ def train_on(model, target, incremental, rows=X):
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, LinearSVM])
-def test_all_attributes_change_at_one_moment(kind):
+def test_all_attributes_change_at_once(kind):
     names = [f"attribute_{k}_" for k in range(300)]
 
     class Watched(kind):

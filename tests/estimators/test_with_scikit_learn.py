@@ -1,4 +1,4 @@
-"""What scikit-learn's tools and SciPy's containers ask of all estimators alike."""
+"""All estimators with scikit-learn's tools and SciPy's containers."""
 
 import inspect
 
@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor
 
-# Training to the largest number of epochs is what these tests ask for.
+# These tests train for so few epochs that they end with a ConvergenceWarning.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 # Several batches, the last one smaller.
@@ -71,7 +71,7 @@ def each(estimators):
 
 
 def data(n=150, width=6, dtype=np.float64, seed=0):
-    """Rows, about half of whose entries are 0, and three classes that overlap."""
+    """Return rows with about half of their entries 0, and three overlapping classes."""
     rng = np.random.default_rng(seed)
     X = np.maximum(rng.normal(size=(n, width)), 0).astype(dtype)
     scores = X[:, :3] + rng.normal(scale=0.3, size=(n, 3))
@@ -87,7 +87,7 @@ def classes(estimator, y):
 
 
 def learnt(estimator):
-    """Return all that training has left: the fitted attributes, and a network's parameters."""
+    """Return the result of training: the fitted attributes, and a network's parameters."""
     found = {k: v for k, v in vars(estimator).items() if k.endswith("_") and k != "network_"}
     if hasattr(estimator, "network_"):
         found["params"] = estimator.network_.params
@@ -157,7 +157,7 @@ def test_a_soft_vote_is_the_mean_of_the_probabilities():
 
 
 @each([classifier(max_iter=10, learning_rate_init=0.02), svm(C=10.0), svm(C=10.0, solver="sgd")])
-def test_boosting_passes_its_weights_on(estimator):
+def test_boosting_passes_its_weights_to_the_estimator(estimator):
     X, y = data()
     boosted = AdaBoostClassifier(estimator, n_estimators=3, random_state=0).fit(X, y)
     assert boosted.score(X, y) > np.bincount(y).max() / len(y) + 0.2
@@ -243,7 +243,7 @@ def test_a_stack_is_fitted_with_weights(stack, methods, routing):
 
 @each(ALL_SOLVERS)
 @SINGLE_AND_DOUBLE
-def test_weights_of_1_are_no_weights_to_the_bit(estimator, dtype):
+def test_weights_of_1_equal_no_weights_to_the_bit(estimator, dtype):
     X, y = data(dtype=dtype)
     plain = clone(estimator).fit(X, y)
     weighted = clone(estimator).fit(X, y, sample_weight=np.ones(len(X)))
@@ -252,7 +252,7 @@ def test_weights_of_1_are_no_weights_to_the_bit(estimator, dtype):
 
 @each([e for e in ALL_SOLVERS if hasattr(e, "partial_fit")])
 @SINGLE_AND_DOUBLE
-def test_weights_of_1_are_no_weights_in_partial_fit_either(estimator, dtype):
+def test_weights_of_1_equal_no_weights_in_partial_fit(estimator, dtype):
     X, y = data(dtype=dtype)
     plain, weighted = clone(estimator), clone(estimator)
     for _ in range(2):
@@ -262,7 +262,7 @@ def test_weights_of_1_are_no_weights_in_partial_fit_either(estimator, dtype):
 
 
 OTHER_OBJECTIVES = [
-    # Wide enough to be cut into shards.
+    # Wide enough for several shards.
     classifier(hidden_layer_sizes=(120, 90), batch_size=128),
     classifier(class_weight="balanced"),
     classifier(label_smoothing=0.1, dropout=0.2),
@@ -286,7 +286,7 @@ OTHER_OBJECTIVES = [
 
 @each(OTHER_OBJECTIVES)
 @SINGLE_AND_DOUBLE
-def test_weights_of_1_are_no_weights_for_any_objective(estimator, dtype):
+def test_weights_of_1_equal_no_weights_for_any_objective(estimator, dtype):
     X, y = data(dtype=dtype)
     plain = clone(estimator).fit(X, y)
     weighted = clone(estimator).fit(X, y, sample_weight=np.ones(len(X)))
@@ -295,7 +295,7 @@ def test_weights_of_1_are_no_weights_for_any_objective(estimator, dtype):
 
 @each([classifier(), classifier(solver="lbfgs"), regressor(), encoder()])
 @SINGLE_AND_DOUBLE
-def test_validation_weights_of_1_are_none(estimator, dtype):
+def test_validation_weights_of_1_equal_no_weights(estimator, dtype):
     (X, y), (X_val, y_val) = data(dtype=dtype), data(70, dtype=dtype, seed=1)
     held_out = {"X_val": X_val}
     if not isinstance(estimator, AutoencoderTransformer):
@@ -309,7 +309,7 @@ def test_validation_weights_of_1_are_none(estimator, dtype):
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("kind", ["two classes", "several labels"])
 @SINGLE_AND_DOUBLE
-def test_weights_of_1_are_no_weights_for_independent_outputs(solver, kind, dtype):
+def test_weights_of_1_equal_no_weights_for_independent_outputs(solver, kind, dtype):
     X, y = data(dtype=dtype)
     y = y > 0 if kind == "two classes" else (X[:, :2] > 0.5).astype(int)
     plain = classifier(solver=solver).fit(X, y)
@@ -317,7 +317,7 @@ def test_weights_of_1_are_no_weights_for_independent_outputs(solver, kind, dtype
     assert_same_estimators(weighted, plain, X)
 
 
-# Learning in steps
+# partial_fit
 
 
 STEPWISE = [
@@ -353,11 +353,11 @@ def test_three_calls_of_partial_fit_are_a_fit_of_three_epochs(estimator, form, w
     assert_same_bits(outputs(steps, X), outputs(whole, X))
 
 
-# Kinds of arrays
+# Array types
 
 
 def wide_indices(X):
-    """Return X with indices of 64 bits, which SciPy makes for very large matrices only."""
+    """Return X with 64-bit indices, which SciPy itself uses only for very large matrices."""
     X = X.copy()
     X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
     assert X.indices.dtype == X.indptr.dtype == np.int64
@@ -374,7 +374,7 @@ SPARSE_CASES = [
 
 @each(SPARSE_CASES)
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csr_array])
-def test_indices_of_64_bits_give_the_bits_of_32(estimator, form):
+def test_64_bit_indices_give_the_bits_of_32_bit_indices(estimator, form):
     X, y = data(dtype=np.float32)
     X = form(X)
     assert X.indices.dtype == X.indptr.dtype == np.int32
@@ -387,7 +387,7 @@ def test_indices_of_64_bits_give_the_bits_of_32(estimator, form):
 
 
 @each(e for e in SPARSE_CASES if hasattr(e, "partial_fit"))
-def test_indices_of_64_bits_in_partial_fit(estimator):
+def test_64_bit_indices_in_partial_fit(estimator):
     X, y = data()
     X = sparse.csr_array(X)
     narrow = clone(estimator).partial_fit(X, y, **classes(estimator, y)).partial_fit(X, y)
@@ -435,7 +435,7 @@ FROZEN = pytest.mark.parametrize("freeze", [read_only, memory_mapped])
 @each(FROZEN_CASES)
 @FROZEN
 @DENSE_AND_SPARSE
-def test_frozen_data_are_fitted_and_predicted_like_others(estimator, freeze, form, tmp_path):
+def test_read_only_data_in_fit_and_predict(estimator, freeze, form, tmp_path):
     (X, y), (X_val, y_val) = data(), data(70, seed=1)
     known = inspect.signature(estimator.fit).parameters
     plain = {"X": form(X), "y": y, "sample_weight": weights()}
@@ -453,7 +453,7 @@ def test_frozen_data_are_fitted_and_predicted_like_others(estimator, freeze, for
 @each(e for e in FROZEN_CASES if hasattr(e, "partial_fit"))
 @FROZEN
 @DENSE_AND_SPARSE
-def test_frozen_data_are_learned_in_steps_like_others(estimator, freeze, form, tmp_path):
+def test_read_only_data_in_partial_fit(estimator, freeze, form, tmp_path):
     X, y = data(dtype=np.float32)
     plain = {"X": form(X), "y": y, "sample_weight": weights().astype(np.float32)}
     given = {name: frozen(value, freeze, tmp_path) for name, value in plain.items()}
@@ -465,7 +465,7 @@ def test_frozen_data_are_learned_in_steps_like_others(estimator, freeze, form, t
 
 
 def disordered(X):
-    """Return a CSR matrix whose rows run backwards, each entry in two halves."""
+    """Return a CSR matrix with unsorted column indices and each entry split in two halves."""
     X = sparse.csr_matrix(X)
     parts = [slice(*X.indptr[k : k + 2]) for k in range(X.shape[0])]
     made = sparse.csr_matrix(X.shape, dtype=X.dtype)
@@ -477,7 +477,7 @@ def disordered(X):
 
 
 @each(FROZEN_CASES)
-def test_disordered_sparse_rows_are_left_so_and_mean_the_same(estimator):
+def test_unsorted_sparse_rows_give_the_same_result_and_are_not_modified(estimator):
     X, y = data()
     expected = clone(estimator).fit(sparse.csr_matrix(X), y)
     for given in (disordered(X), frozen(disordered(X), read_only, None)):
@@ -601,7 +601,7 @@ def test_a_search_routes_weights_to_fit_and_score(estimator):
 
 
 class Fading:
-    """Earlier rows weigh less than later ones, by a power of their number."""
+    """Give later rows more weight, by a power of their number."""
 
     def fit(self, X, y=None):
         return super().fit(X, y, sample_weight=np.arange(1.0, len(X) + 1) ** self.power)
@@ -666,7 +666,7 @@ SUBCLASSES = pytest.mark.parametrize(
 
 
 @SUBCLASSES
-def test_a_subclass_has_parameters_of_its_own(kind, base, names):
+def test_a_subclass_may_add_parameters(kind, base, names):
     X, y = data()
     model = kind(power=2.0, random_state=0)
     assert set(model.get_params()) == names
@@ -686,7 +686,7 @@ def test_a_subclass_has_parameters_of_its_own(kind, base, names):
 
 
 @SUBCLASSES
-def test_a_search_over_a_subclasss_own_parameter(kind, base, names):
+def test_a_search_over_a_parameter_added_by_a_subclass(kind, base, names):
     X, y = data()
     powers = [0.0, 1.0, 8.0]
     search = GridSearchCV(kind(random_state=0), {"power": powers}, cv=FOLDS, error_score="raise")
@@ -708,7 +708,7 @@ def test_a_search_over_a_subclasss_own_parameter(kind, base, names):
     assert search.best_estimator_.power == powers[int(np.argmax(expected))]
 
 
-# A slow disk is no fault.
+# joblib warns if the disk is slow.
 @pytest.mark.filterwarnings("ignore:Persisting input arguments took:UserWarning")
 def test_a_pipelines_cache_keeps_the_encoder(tmp_path, monkeypatch):
     X, y = data()

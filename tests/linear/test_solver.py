@@ -1,4 +1,4 @@
-"""The laws of the linear machines' solver."""
+"""The solver for linear machines: objective, gap, data types, hard problems."""
 
 import warnings
 
@@ -25,9 +25,7 @@ from skscratch.linear import (
     DualHinge,
     DualSquaredHinge,
     LinearSolution,
-    products,
 )
-from skscratch.linear.products import solve_definite
 
 
 def solve(X, loss, cost, *, n_threads=1, **options):
@@ -78,7 +76,7 @@ def make_loss(name, y):
 
 
 def objective(X, y, name, cost, coef, intercept, scaling=1.0):
-    """Written out plainly, in float64."""
+    """Compute the objective plainly, in float64."""
     X = X.astype(np.float64)
     coef, intercept = (np.asarray(a, np.float64) for a in (coef, intercept))
     Z = coef @ X.T + intercept[:, None]
@@ -103,7 +101,7 @@ def liblinear(X, y, name, C=1.0, weight=None):
     return model.fit(X, y, sample_weight=weight)
 
 
-# LIBLINEAR's dual methods do not reach 1e-6 on raw wine within any reasonable time.
+# LIBLINEAR's dual methods do not reach 1e-6 on unscaled wine in reasonable time.
 SLOW_FOR_LIBLINEAR = {
     (wine_badly_scaled, "hinge"),
     (wine_badly_scaled, "crammer_singer"),
@@ -112,7 +110,7 @@ SLOW_FOR_LIBLINEAR = {
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("data", DATA)
-def test_objective_is_liblinears(data, name):
+def test_the_objective_equals_liblinears(data, name):
     X, y = data()
     if data is cancer and name == "crammer_singer":
         pytest.skip("scikit-learn keeps one coefficient row of two: the objective is lost")
@@ -131,7 +129,7 @@ def test_objective_is_liblinears(data, name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_objective_is_liblinears_with_weights(name):
+def test_the_objective_equals_liblinears_with_weights(name):
     X, y = iris()
     cost = np.random.default_rng(1).integers(0, 4, len(y)) * 0.7
     ours = solve(X, make_loss(name, y), cost, tol=1e-7)
@@ -159,10 +157,10 @@ def test_gap_bounds_the_suboptimality(name, tol):
     assert best.dual_gap <= 1e-9 * best.objective
 
 
-def test_gap_is_true_in_float32():
+def test_the_gap_is_valid_in_float32():
     X, y = cancer()
     exact = solve(X, make_loss("squared_hinge", y), np.ones(len(y)))
-    # A tolerance below the digits of float32: the solver ends, and does not claim success.
+    # A tolerance below the precision of float32: the solver stops and does not report convergence.
     rough = solve(X.astype(np.float32), make_loss("squared_hinge", y), np.ones(len(y)), tol=1e-15)
     assert not rough.converged
     assert rough.n_iter < 100
@@ -170,7 +168,7 @@ def test_gap_is_true_in_float32():
     assert_allclose(rough.objective, exact.objective, rtol=1e-5)
 
 
-def test_single_precision_goes_on_in_double_where_it_must():
+def test_single_precision_continues_in_double_if_necessary():
     X, y = cancer()
     X, cost = X.astype(np.float32), np.ones(len(y))
     for name in LOSSES:
@@ -182,7 +180,7 @@ def test_single_precision_goes_on_in_double_where_it_must():
         assert_allclose(reached, exact.objective, rtol=1e-6)
 
 
-def test_a_callback_stops_the_last_steps_too():
+def test_a_callback_can_stop_in_any_iteration():
     X, y = load_breast_cancer(return_X_y=True)
     X, loss, cost = X.astype(np.float32), make_loss("hinge", y), np.ones(len(y))
     whole = solve(X, loss, cost)
@@ -192,20 +190,6 @@ def test_a_callback_stops_the_last_steps_too():
         assert found.coef.dtype == np.float32
         limited = solve(X, loss, cost, max_iter=last)
         assert limited.n_iter == last
-
-
-def test_pieces_of_sparse_rows_are_views():
-    X = scipy.sparse.random(40_000, 200, density=0.5, random_state=0, format="csr")
-    pieces = products.Features(X, None, X.dtype).pieces
-    assert len(pieces) > 1
-    assert_array_equal(
-        np.concatenate([np.arange(len(X.indptr) - 1)[rows] for rows, _ in pieces]),
-        np.arange(X.shape[0]),
-    )
-    for rows, piece in pieces:
-        assert np.shares_memory(piece.data, X.data)
-        assert np.shares_memory(piece.indices, X.indices)
-        assert (piece != X[rows]).nnz == 0
 
 
 @pytest.mark.parametrize("make", [scipy.sparse.csr_array, scipy.sparse.csr_matrix])
@@ -236,7 +220,7 @@ def test_gradient_vanishes():
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("sparse", [False, True])
-def test_weights_are_repetitions(name, sparse):
+def test_integer_weights_equal_repeated_rows(name, sparse):
     X, y = iris()
     weight = np.random.default_rng(4).integers(0, 4, len(y))
     make = scipy.sparse.csr_matrix if sparse else np.asarray
@@ -275,7 +259,7 @@ def test_problems_are_independent(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_float32_stays(name):
+def test_float32_is_preserved(name):
     X, y = cancer() if name == "hinge" else digits()
     X = X.astype(np.float32)
     cost = np.ones(len(y))
@@ -292,7 +276,7 @@ def test_float32_stays(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("container", [scipy.sparse.csr_matrix, scipy.sparse.csr_array])
-def test_sparse_is_dense(name, container):
+def test_sparse_rows_give_the_result_of_dense_rows(name, container):
     X, y = digits()
     cost = np.full(len(y), 0.3)
     dense = solve(X, make_loss(name, y), cost)
@@ -385,7 +369,7 @@ def test_starting_at_the_solution(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_inputs_are_left_alone(name):
+def test_inputs_are_not_modified(name):
     X, y = iris()
     loss, cost = make_loss(name, y), np.ones(len(y))
     start = np.ones((3, 4)), np.ones(3)
@@ -398,7 +382,7 @@ def test_inputs_are_left_alone(name):
         assert_array_equal(a, b)
 
 
-def test_a_sampled_start_changes_nothing():
+def test_a_sampled_start_does_not_change_the_solution():
     rng = np.random.default_rng(6)
     X = rng.normal(size=(9000, 5))
     y = (X @ rng.normal(size=5) + rng.normal(size=9000) > 0).astype(int)
@@ -411,19 +395,7 @@ def test_a_sampled_start_changes_nothing():
         assert_allclose(sampled.objective, plain.objective, rtol=1e-8)
 
 
-@pytest.mark.parametrize("n_classes", [1, 2, 5])
-def test_simplex_projection(n_classes):
-    V = np.random.default_rng(7).normal(size=(1, n_classes, 200)) * 3
-    p = CrammerSinger(np.zeros(200, int), n_classes).project(V.copy())
-    assert_allclose(p.sum(axis=1), 1.0)
-    assert p.min() >= 0.0
-    # The optimality condition: V - p is largest, and constant, on the support.
-    rest = V - p
-    shift = rest.max(axis=1, keepdims=True)
-    assert_allclose(np.where(p > 0, rest - shift, 0.0), 0.0, atol=1e-12)
-
-
-# Ten problems that differ in what makes them hard
+# Ten problems that are hard for different reasons
 
 
 def noisy():
@@ -458,11 +430,11 @@ def words():
 EVEN, UNEVEN = np.ones(1), np.where(np.arange(1000) % 3, np.linspace(0, 1000, 1000), 0.0)
 TEN = {
     "iris": (iris, 1.0, EVEN),
-    "columns of cancer as they are": (lambda: load_breast_cancer(return_X_y=True), 1.0, EVEN),
-    "no error allowed": (scaled_wine, 1e4, EVEN),
-    "no error needed": (separable, 1.0, EVEN),
-    "hardly any weight": (noisy, 1e-4, EVEN),
-    "many errors, all dear": (noisy, 1e4, EVEN),
+    "cancer, not scaled": (lambda: load_breast_cancer(return_X_y=True), 1.0, EVEN),
+    "large C": (scaled_wine, 1e4, EVEN),
+    "separable": (separable, 1.0, EVEN),
+    "tiny C": (noisy, 1e-4, EVEN),
+    "many errors, large C": (noisy, 1e4, EVEN),
     "more features than rows": (wide, 10.0, EVEN),
     "a rare class": (lambda: three_classes(weights=[0.9, 0.09, 0.01]), 1.0, EVEN),
     "columns of all sizes": (columns_of_all_sizes, 1.0, EVEN),
@@ -480,7 +452,7 @@ def test_ten_problems_are_solved_to_six_digits(problem, name):
     found, best = solve(X, loss, cost, tol=1e-6), solve(X, loss, cost, tol=1e-10)
     lowest = best.objective
     if name == "squared_hinge":
-        # LIBLINEAR's own Newton method; its dual ones take minutes on some of these.
+        # LIBLINEAR's Newton method; its dual methods take minutes on some of these.
         theirs = LinearSVC(C=C, dual=False, tol=1e-10, max_iter=1000)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -503,7 +475,7 @@ def test_ten_problems_in_single_precision(problem, name):
     single = solve(X.astype(np.float32), loss, cost)
     double = solve(X.astype(np.float32).astype(np.float64), loss, cost, tol=1e-7)
     assert single.coef.dtype == np.float32
-    # The coefficients as they are returned: rounded, where corners are dear, with care.
+    # The value of the coefficients as they are returned, after rounding.
     value = objective(X.astype(np.float32), y, name, cost, single.coef, single.intercept)
     assert value <= double.objective * (1 + 1e-4)
     assert_allclose(value, single.objective, rtol=1e-5)
@@ -512,7 +484,7 @@ def test_ten_problems_in_single_precision(problem, name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_twenty_thousand_texts_of_fifty_thousand_words(name):
+def test_a_large_sparse_problem(name):
     X, y = words()
     loss, cost = make_loss(name, y), np.ones(len(y))
     found = solve(X, loss, cost, tol=1e-6)
@@ -529,7 +501,7 @@ def test_twenty_thousand_texts_of_fifty_thousand_words(name):
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array, scipy.sparse.csr_matrix])
-def test_threads_change_no_bit(name, dtype, make):
+def test_the_number_of_threads_does_not_change_a_bit(name, dtype, make):
     # Large enough to be cut into pieces, and for directions on several threads.
     rng = np.random.default_rng(8)
     X = rng.normal(size=(6000, 400)).astype(dtype)
@@ -560,8 +532,8 @@ def test_directions_of_small_problems_stay_on_one_thread(shape, shared):
 
 @pytest.mark.parametrize("n_features", [5, 40])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_columns_of_zeros_change_nothing_but_the_way_to_the_solution(n_features, sparse):
-    # Systems of so many columns are not factorised but solved by iterations.
+def test_conjugate_gradients_reach_the_direct_solution(n_features, sparse):
+    # With so many columns, systems are solved by conjugate gradients instead of factorised.
     rng = np.random.default_rng(9)
     X = rng.normal(size=(3000, n_features)) * (rng.random((3000, n_features)) < 0.2)
     y = (X[:, :3].sum(axis=1) + 0.1 * rng.normal(size=3000) > 0).astype(int)
@@ -573,22 +545,3 @@ def test_columns_of_zeros_change_nothing_but_the_way_to_the_solution(n_features,
         iterated = solve(wide, make_loss(name, y), np.ones(3000), tol=1e-6)
         assert_allclose(iterated.objective, direct.objective, rtol=1e-6)
         assert not iterated.coef[..., n_features:].any()
-
-
-def test_tangents_span_the_faces():
-    rng = np.random.default_rng(10)
-    p = CrammerSinger(np.zeros(50, int), 4).project(rng.normal(size=(1, 4, 50)))
-    signs_of_rows = DualHinge(np.where(rng.random((1, 50)) < 0.5, -1.0, 1.0))
-    for loss, point in ((CrammerSinger(np.zeros(50, int), 4), p), (signs_of_rows, p[:, :1])):
-        face = loss.face(point)
-        Q, rows = loss.tangents(face)
-        U = rng.normal(size=point.shape)
-        projected = np.zeros_like(U[0].T)
-        np.add.at(projected, rows, Q * np.sum(Q * U[0].T[rows], axis=1)[:, None])
-        assert_allclose(projected, loss.along(U, face)[0].T, atol=1e-12)
-
-
-def test_a_definite_system_beyond_rounding_is_still_solved():
-    b = np.array([1.0, 1.0], np.float32)
-    A = np.array([[1.0, 1.0 + 1e-7], [1.0 + 1e-7, 1.0]], np.float32)
-    assert np.isfinite(solve_definite(A, b)).all()

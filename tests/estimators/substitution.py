@@ -1,4 +1,4 @@
-"""scikit-learn's own tests, with our classes in the place of theirs."""
+"""Run scikit-learn's tests with our classes instead of its own."""
 
 import types
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def uses(test, kind):
-    """Whether a test names a class in its code, its parameters or its default arguments."""
+    """Return whether a test uses a class in its code, parameters or default arguments."""
     codes, names = [test.__code__], set()
     while codes:
         code = codes.pop()
@@ -27,16 +27,16 @@ def flat(value):
 
 
 def replaced(value, ours):
-    """Put our classes in a value, in lists and tuples too."""
+    """Replace classes by ours in a value, also inside lists and tuples."""
     if isinstance(value, list | tuple) and type(value) in (list, tuple):
         return type(value)(replaced(item, ours) for item in value)
     return ours.get(value, value) if isinstance(value, type) else value
 
 
 def with_ours(test, ours):
-    """Copy a test whose parameters and default arguments hold our classes.
+    """Return a copy of a test with our classes in its parameters and default arguments.
 
-    A module's globals are put in place by a fixture; these two were bound when it was imported.
+    These two were bound when its module was imported; a fixture replaces the module's globals.
     """
     defaults = replaced(test.__defaults__ or (), ours)
     twin = types.FunctionType(
