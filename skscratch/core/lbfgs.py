@@ -145,14 +145,17 @@ class _Iterations:
     ) -> None:
         """Run SciPy's L-BFGS-B on all rows, and leave in the run why it stopped."""
         n, run = evaluator.n_rows, self.run
+        # An attribute, which can be deleted: SciPy before 1.14 keeps the function below until the
+        # garbage collector runs, and must not keep the data with it.
+        self.evaluator = evaluator
 
         def value_and_grad(params: Array) -> tuple[float, Array]:
             if interrupts is not None and interrupts.requested:
                 raise KeyboardInterrupt
             self.params[:] = params
-            result = evaluator(slice(0, n), n)
+            result = self.evaluator(slice(0, n), n)
             self.value = result.value
-            return result.value, evaluator.objective.gradient(result).astype(np.float64)
+            return result.value, self.evaluator.objective.gradient(result).astype(np.float64)
 
         def after(params: Array) -> None:
             self.end(params)
@@ -161,9 +164,12 @@ class _Iterations:
 
         options = {"maxfun": limits.max_evaluations, "maxiter": max_epochs, "gtol": limits.tol}
         first = self.params.astype(np.float64)
-        result = minimize(
-            value_and_grad, first, method="L-BFGS-B", jac=True, callback=after, options=options
-        )
+        try:
+            result = minimize(
+                value_and_grad, first, method="L-BFGS-B", jac=True, callback=after, options=options
+            )
+        finally:
+            del self.evaluator
         if run.stopped is None and not math.isfinite(result.fun):
             raise _divergence()
         if not run.n_epochs:

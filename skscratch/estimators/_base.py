@@ -259,7 +259,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         alone, n_classes = np.zeros(n, bool), 0
         if labels is not None:
             _, class_of_row, sizes = np.unique(
-                labels, axis=0, return_inverse=True, return_counts=True
+                np.ravel(labels), return_inverse=True, return_counts=True
             )
             alone = sizes[class_of_row] < 2
             n_classes = int(np.count_nonzero(sizes > 1))
