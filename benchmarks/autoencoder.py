@@ -1,6 +1,6 @@
 """What an autoencoder with 64 latent features reaches on MNIST, recipe by recipe.
 
-    python -m benchmarks.autoencoder --mnist-dir DIR --out DIR [--only NAME …] [--seeds 0 1 2]
+    python -m benchmarks autoencoder --mnist-dir DIR --out DIR [--only NAME …] [--seeds 0 1 2]
 
 Each recipe is trained on all 60,000 images without a label, once for each seed, and judged on the
 10,000 test images. The recipes were chosen on 5,000 images held out of the training set. A finished
@@ -13,18 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import platform
-import resource
 import statistics
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
@@ -33,12 +29,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from benchmarks import protocol
+from benchmarks.streaming import memory_by_rows
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier
 from skscratch.datasets import Images, load_mnist
+from skscratch.experiments import settings
+from skscratch.experiments.store import Store
 from skscratch.images import RandomWarp
 
 SEEDS = (0, 1, 2)
-DEEP = {"n_components": 64, "hidden_layer_sizes": (512, 256, 128), "max_iter": 20}
+# The encoder of the main job.
+DEEP = dict(settings.MNIST.encoder)
 # Weights are tied by default. These were found with weights of their own in the decoder.
 UNTIED = DEEP | {"tied_weights": False}
 SHARP = UNTIED | {
@@ -116,7 +117,7 @@ def measure(recipe: Recipe, images: Images, seed: int) -> dict[str, float]:
         "linear": accuracy(LinearSVM()),
     }
     if recipe.kernel:
-        figures["kernel"] = accuracy(SVC(C=10, gamma=1 / 64))
+        figures["kernel"] = accuracy(SVC(**settings.MNIST.rbf, gamma=1 / 64))
     if recipe.fine_tuning is not None:
         classifier = MLPClassifier(
             pretrained=encoder.encoder_, random_state=seed, **recipe.fine_tuning
@@ -188,55 +189,6 @@ def anomalies(images: Images, seed: int) -> dict[str, dict[str, float]]:
     return areas
 
 
-def peak_memory(images: Images, folder: Path) -> dict[str, float]:
-    """Return the peak memory of a process, in MiB, by how often the 60,000 rows are repeated.
-
-    Each process trains for one epoch by ``partial_fit`` over a file of bytes, mapped into memory
-    60,000 rows at a time.
-    """
-    peaks = {}
-    pixels = np.round(images.X_train * 255).astype(np.uint8)
-    context = multiprocessing.get_context("spawn")
-    for times in (1, 10):
-        file = folder / f"rows_{times}.bin"
-        with file.open("wb") as stream:
-            for _ in range(times):
-                pixels.tofile(stream)
-        with context.Pool(1) as pool:
-            peaks[str(times)] = pool.apply(_train_over, (file, pixels.shape))
-        file.unlink()
-    return peaks
-
-
-def _train_over(file: Path, shape: tuple[int, int]) -> float:
-    n_rows, width = shape
-    encoder = AutoencoderTransformer(
-        64, (512, 256, 128), output_activation="logistic", tied_weights=False, random_state=0
-    )
-    for start in range(0, file.stat().st_size, n_rows * width):
-        # Without a name, so that the pages are given back before the next ones are mapped.
-        encoder.partial_fit(np.memmap(file, np.uint8, "r", start, shape))
-    assert encoder.t_ == file.stat().st_size // width
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-class Kept:
-    """Figures in a folder, one file for each part, so that a second call goes on."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "autoencoder"
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return what is kept under a name, computed now if need be."""
-        file = self.folder / f"{name}.json"
-        if not file.exists():
-            figures = compute()
-            file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
-            print(f"{name}: {json.dumps(figures)}", flush=True)
-        return json.loads(file.read_text(encoding="utf-8"))
-
-
 def report(results: dict[str, Any]) -> str:
     """Render all figures as Markdown."""
     lines = [
@@ -274,9 +226,9 @@ def report(results: dict[str, Any]) -> str:
         lines += ["", "| rows | peak memory of one epoch by `partial_fit` |", "|---|---|"]
         for times, peak in results["memory"].items():
             lines.append(f"| {int(times) * 60_000:,} | {peak:.0f} MiB |")
-    facts = results["environment"]
+    facts = protocol.format_facts(results["facts"])
     seeds = ", ".join(map(str, results["seeds"]))
-    lines += ["", f"Mean over the seeds {seeds}, and the range. " + "; ".join(facts) + "."]
+    lines += ["", f"Mean over the seeds {seeds}, and the range. {facts}."]
     return "\n".join(lines) + "\n"
 
 
@@ -290,49 +242,41 @@ def _spread(values: Iterable[float | None], form: str) -> str:
     return f"{mean} ({form.format(min(known))} to {form.format(max(known))})"
 
 
-def main() -> None:
+def main(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     """Run the command line."""
     parts = [*RECIPES, "pca", "anomalies", "memory"]
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     parser.add_argument("--mnist-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    options = parser.parse_args()
-    images, kept = load_mnist(options.mnist_dir), Kept(options.out)
+    options = parser.parse_args(arguments)
+    images = load_mnist(options.mnist_dir)
+    store = Store.resume(options.out / "autoencoder", protocol.MARK, note=print)
 
-    def each_seed(name: str, compute: Callable[[int], Any]) -> list[Any]:
-        return [
-            kept.get(f"{name}-{seed}", lambda seed=seed: compute(seed)) for seed in options.seeds
-        ]
+    def part(name: str, compute: Callable[[], Any], settings: str = "") -> Any:
+        figures = store.part(name, compute, settings)
+        print(f"{name}: {json.dumps(figures)}", flush=True)
+        return figures
+
+    def each_seed(name: str, compute: Callable[[int], Any], settings: str = "") -> list[Any]:
+        return [part(f"{name}-{seed}", partial(compute, seed), settings) for seed in options.seeds]
 
     results: dict[str, Any] = {
         "seeds": options.seeds,
-        "environment": [
-            f"Python {platform.python_version()}",
-            f"NumPy {np.__version__}",
-            f"scikit-learn {sklearn.__version__}",
-            f"{sys.platform} on {platform.machine()}",
-        ],
+        "facts": protocol.facts(),
         "recipes": {
-            name: each_seed(name, lambda seed, name=name: measure(RECIPES[name], images, seed))
-            for name in RECIPES
+            name: each_seed(name, partial(measure, recipe, images), str(recipe))
+            for name, recipe in RECIPES.items()
             if name in options.only
         },
     }
     if "pca" in options.only:
         results["pca"] = each_seed("pca", against_pca)
     if "anomalies" in options.only:
-        results["anomalies"] = each_seed("anomalies", lambda seed: anomalies(images, seed))
+        results["anomalies"] = each_seed("anomalies", partial(anomalies, images))
     if "memory" in options.only:
-        results["memory"] = kept.get("memory", lambda: peak_memory(images, options.out))
+        results["memory"] = part("memory", partial(memory_by_rows, images, options.out))
     (options.out / "autoencoder.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     text = report(results)
     (options.out / "autoencoder.md").write_text(text, encoding="utf-8")
     print(text)
-
-
-if __name__ == "__main__":
-    main()

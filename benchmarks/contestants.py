@@ -1,8 +1,8 @@
-"""One contestant in a process of its own: it waits for its turn, trains, and reports its result.
+"""The process of one contestant: it waits for its turn, trains, and reports its result.
 
 The first line of standard input is the task, each further one a turn: the number of epochs, and the
 seed of initial weights and batches. Every answer is one line of JSON. Only the standard library is
-imported before the contestant's own library, so that its import can be timed.
+imported before the library of the contestant, so that its import can be timed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import resource
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,7 +17,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.workloads import FLOORS, KERAS, OURS, PYTORCH, SCIKIT_LEARN, UNSHUFFLED
+from benchmarks.protocol import peak_memory
+from benchmarks.workloads import KERAS, MATMUL_ONLY, OURS, PYTORCH, SCIKIT_LEARN, UNSHUFFLED
 
 OF_SCIKIT_LEARN = ["sklearn.neural_network", "sklearn.svm", "sklearn.model_selection"]
 MODULES = {
@@ -27,7 +27,7 @@ MODULES = {
     UNSHUFFLED: OF_SCIKIT_LEARN,
     KERAS: ["tensorflow", "keras"],
     PYTORCH: ["torch"],
-    **{floor: ["numpy"] for floor in FLOORS},
+    **{name: ["numpy"] for name in MATMUL_ONLY},
 }
 PACKAGES = {
     OURS: "skscratch",
@@ -37,13 +37,13 @@ PACKAGES = {
     PYTORCH: "torch",
 }
 ENDLESS = {"tol": 0.0, "n_iter_no_change": sys.maxsize}
-# Adam's epsilon stands in one place in PyTorch and in another elsewhere. So small, it acts nowhere,
+# Adam's epsilon has another place in PyTorch's formula. This one is so small that it has no effect,
 # and all take the same steps.
 EPSILON = 1e-12
 
 
 class Data:
-    """Rows, labels and initial weights, read from the files that the referee wrote."""
+    """Rows, labels and initial weights, read from the files that the parent process wrote."""
 
     def __init__(self, task: dict[str, Any]) -> None:
         import numpy as np
@@ -62,24 +62,21 @@ class Data:
             return [(arrays[f"W{i}"], arrays[f"b{i}"]) for i in range(len(arrays.files) // 2)]
 
     def orders(self, seed: int) -> Any:
-        """Return the order of the rows in each epoch of ours."""
+        """Return the order of the rows in each of our epochs."""
         import numpy as np
 
         return np.load(self._orders % seed)
 
 
 # Trains for some epochs from a seed, and returns the quality reached: the mean loss over the last
-# epoch, as the library itself tells it.
-Turn = Callable[[int, int], float]
+# epoch, as the library itself reports it.
+TrainOnce = Callable[[int, int], float]
 
 
 def estimator(task: dict[str, Any], ours: bool) -> Any:
     """Return our estimator for a task, or scikit-learn's: they share their parameters."""
-    if ours:
-        import skscratch as library
-    else:
-        import sklearn.neural_network as library
-    options = ENDLESS | {
+    library = importlib.import_module("skscratch" if ours else "sklearn.neural_network")
+    options: dict[str, Any] = ENDLESS | {
         "activation": task["activation"],
         "solver": task["solver"],
         "learning_rate_init": task["rate"],
@@ -111,14 +108,14 @@ def estimator(task: dict[str, Any], ours: bool) -> Any:
     return library.AutoencoderTransformer(**options)
 
 
-def of_estimators(task: dict[str, Any], data: Data, ours: bool) -> Turn:
-    """Ours and scikit-learn's; where that has no autoencoder, a regression of X on itself."""
+def of_estimators(task: dict[str, Any], data: Data, ours: bool) -> TrainOnce:
+    """Our estimator or scikit-learn's, whose autoencoder is a regression of X on itself."""
     machine = estimator(task, ours)
     is_autoencoder = task["kind"] == "autoencoder"
     target = data.y
     if is_autoencoder:
         target = None if ours else data.X
-    # What scikit-learn tells is half of the mean squared error.
+    # scikit-learn reports half of the mean squared error.
     factor = 2.0 if is_autoencoder and not ours else 1.0
 
     def train_once(epochs: int, seed: int) -> float:
@@ -128,10 +125,12 @@ def of_estimators(task: dict[str, Any], data: Data, ours: bool) -> Turn:
     return train_once
 
 
-def of_keras(task: dict[str, Any], data: Data) -> Turn:
+def of_keras(task: dict[str, Any], data: Data) -> TrainOnce:
     """Keras on TensorFlow: `fit` on arrays in memory."""
     import keras
     import tensorflow as tf
+
+    from benchmarks.keras_models import compile_model, snapshot
 
     tf.config.threading.set_intra_op_parallelism_threads(task["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(task["threads"])
@@ -150,19 +149,13 @@ def of_keras(task: dict[str, Any], data: Data) -> Turn:
     else:
         loss = "sparse_categorical_crossentropy" if n_out > 1 else "binary_crossentropy"
         target = data.y
-    optimizers = {
-        "adam": lambda: keras.optimizers.Adam(task["rate"], epsilon=EPSILON),
-        "sgd": lambda: keras.optimizers.SGD(task["rate"]),
-    }
-    model.compile(optimizers[task["solver"]](), loss)
-    model.optimizer.build(model.trainable_variables)
-    fresh = [variable.numpy() for variable in model.optimizer.variables]
+    compile_model(model, task["solver"], task["rate"], loss, epsilon=EPSILON)
+    reset_optimizer = snapshot(model.optimizer.variables)
 
     def train_once(epochs: int, seed: int) -> float:
         keras.utils.set_random_seed(seed)
         model.set_weights([array for layer in data.layers(seed) for array in layer])
-        for variable, value in zip(model.optimizer.variables, fresh, strict=True):
-            variable.assign(value)
+        reset_optimizer()
         history = model.fit(
             data.X,
             target,
@@ -176,7 +169,7 @@ def of_keras(task: dict[str, Any], data: Data) -> Turn:
     return train_once
 
 
-def of_pytorch(task: dict[str, Any], data: Data) -> Turn:
+def of_pytorch(task: dict[str, Any], data: Data) -> TrainOnce:
     """PyTorch: batches by index, the fused optimizer."""
     import torch
 
@@ -231,8 +224,8 @@ def of_pytorch(task: dict[str, Any], data: Data) -> Turn:
     return train_once
 
 
-def of_products(task: dict[str, Any], data: Data, split: bool) -> Turn:
-    """Only the matrix products of each step, into memory that is there."""
+def of_products(task: dict[str, Any], data: Data, split: bool) -> TrainOnce:
+    """Only the matrix products of each step, into memory that was allocated before."""
     from threading import Thread
 
     import numpy as np
@@ -259,7 +252,7 @@ def of_products(task: dict[str, Any], data: Data, split: bool) -> Turn:
                     dy[i + 1].dot(W[i].T, out=out[i])
 
     def train_once(epochs: int, seed: int) -> float:
-        # Threads that never wait for each other: a floor gives away what synchronising costs.
+        # Threads that never wait for each other: the cost of synchronising is left out.
         with threadpool_limits(1 if split else task["threads"], user_api="blas"):
             threads = [Thread(target=products, args=(epochs * steps,)) for _ in range(parts)]
             for thread in threads:
@@ -271,7 +264,7 @@ def of_products(task: dict[str, Any], data: Data, split: bool) -> Turn:
     return train_once
 
 
-def of_search(task: dict[str, Any], data: Data, ours: bool) -> Turn:
+def of_search(task: dict[str, Any], data: Data, ours: bool) -> TrainOnce:
     """Search a grid over encoder and machine, two processes at a time."""
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import Pipeline
@@ -317,31 +310,21 @@ def of_search(task: dict[str, Any], data: Data, ours: bool) -> Turn:
     return train_once
 
 
-def prepare(task: dict[str, Any]) -> Turn:
-    """Return what takes one turn."""
+def prepare(task: dict[str, Any]) -> TrainOnce:
+    """Return the function that trains once."""
     data, who = Data(task), task["contestant"]
     if task["kind"] == "search":
         return of_search(task, data, ours=who == OURS)
     if who in (OURS, SCIKIT_LEARN, UNSHUFFLED):
         return of_estimators(task, data, ours=who == OURS)
-    if who in FLOORS:
-        return of_products(task, data, split=who == FLOORS[1])
+    if who in MATMUL_ONLY:
+        return of_products(task, data, split=who == MATMUL_ONLY[1])
     return (of_keras if who == KERAS else of_pytorch)(task, data)
 
 
-def peak_memory() -> float:
-    """Return the peak memory of this process in MiB."""
-    file = Path("/proc/self/status")
-    if file.exists():
-        # getrusage would count what the referee had when it started this process.
-        (line,) = [line for line in file.read_text().splitlines() if line.startswith("VmHWM")]
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def main() -> None:
-    """Answer to the referee until its input ends."""
-    # Libraries may print: the referee's line stays free.
+    """Answer the parent process until the input ends."""
+    # Libraries may print: only answers go to the original standard output.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -359,11 +342,11 @@ def main() -> None:
     warnings.simplefilter("ignore")
     package = PACKAGES.get(task["contestant"])
     version = sys.modules[package].__version__ if package else modules[0].__version__
-    turn = prepare(task)
+    train_once = prepare(task)
     answer(import_seconds=seconds, version=version)
     for line in sys.stdin:
         began = perf_counter()
-        loss = turn(*json.loads(line))
+        loss = train_once(*json.loads(line))
         seconds = perf_counter() - began
         answer(seconds=seconds, loss=loss, peak_mib=peak_memory())
 

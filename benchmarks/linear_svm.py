@@ -1,8 +1,11 @@
 """`LinearSVM` and `LinearSVC`: the same objective first, then the time.
 
-Use it as ``python -m benchmarks.linear_svm --mnist-dir DIR --out DIR``. Every fit has a process of
-its own, on one thread, and the contestants take turns. What is compared are medians of the ratios
-of neighbouring fits. It writes ``linear_svm.md``, ``linear_svm.json`` and ``linear_svm.png``.
+    python -m benchmarks linear_svm --mnist-dir DIR --out DIR [--only NAMES] [--repetitions N]
+
+Every fit runs in its own process, on one thread, and the contestants take turns. The result is the
+median of the ratios of neighbouring fits. A workload that is finished is kept in the output folder
+and not run again with the same settings. In the end there are ``linear_svm.md``,
+``linear_svm.json`` and ``linear_svm.png``.
 
 The claims would be false if `LinearSVC` reached the same objective in the same run in less than
 the stated multiple of our time.
@@ -13,10 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -27,10 +31,10 @@ import numpy as np
 from benchmarks import protocol
 
 ONE_THREAD = dict.fromkeys(protocol.THREAD_VARIABLES, "1")
-# Fits that take turns: data, loss, LIBLINEAR's options, and the multiple to reach.
-# The hinge at LIBLINEAR's default tolerance, which its default number of iterations does not reach.
-PATIENT = {"max_iter": 1_000_000, "random_state": 0}
-DUELS = {
+# LIBLINEAR's default number of iterations does not reach its default tolerance for the hinge.
+PATIENT: dict[str, Any] = {"max_iter": 1_000_000, "random_state": 0}
+# Data, loss, LIBLINEAR's options, and the ratio to reach.
+WORKLOADS: dict[str, tuple[str, str, dict[str, Any], float]] = {
     "latent": ("latent", "squared_hinge", {"dual": False}, 12),
     "pixels": ("pixels", "squared_hinge", {"dual": False}, 4),
     "hinge-latent": ("latent", "hinge", PATIENT, 10),
@@ -39,7 +43,7 @@ DUELS = {
 WARM_UP_ROWS = 500
 
 
-# ---- one fit, in a process of its own ------------------------------------------------------------
+# ---- one fit, in its own process -----------------------------------------------------------------
 
 
 def objective(X: Any, y: Any, coef: Any, intercept: Any, loss: str) -> float:
@@ -56,7 +60,7 @@ def objective(X: Any, y: Any, coef: Any, intercept: Any, loss: str) -> float:
 
 
 def fit_once(task: dict[str, Any]) -> dict[str, Any]:
-    """Fit one machine as the task says; return time, objective and memory."""
+    """Fit the estimator of a task; return time, objective and memory."""
     from sklearn.svm import LinearSVC
 
     from skscratch import LinearSVM
@@ -65,7 +69,7 @@ def fit_once(task: dict[str, Any]) -> dict[str, Any]:
     folder = Path(task["folder"])
     X, y = np.load(folder / f"{task['data']}.npy", mmap_mode="r"), np.load(folder / "labels.npy")
     rows = np.flatnonzero(y < task["classes"])[: task["rows"]]
-    # Columns from everywhere: the first ones are the empty rim of the images.
+    # Spread over the image: its first columns are the empty rim.
     step = max(1, X.shape[1] // (task["columns"] or X.shape[1]))
     X, y = np.ascontiguousarray(X[rows, ::step][:, : task["columns"]], task["dtype"]), y[rows]
     kind = {"LinearSVM": LinearSVM, "LinearSVC": LinearSVC}[task["machine"]]
@@ -79,7 +83,7 @@ def fit_once(task: dict[str, Any]) -> dict[str, Any]:
         "objective": objective(X, y, machine.coef_, machine.intercept_, task["loss"]),
         "dual_gap": getattr(machine, "dual_gap_", None),
         "n_iter": int(np.max(machine.n_iter_)),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": protocol.peak_memory(),
     }
 
 
@@ -96,7 +100,7 @@ def run(folder: Path, machine: str, data: str, loss: str, **how: Any) -> dict[st
         "dtype": how.pop("dtype", "float32"),
         "options": how,
     }
-    command = [sys.executable, "-m", "benchmarks.linear_svm", "--task", json.dumps(task)]
+    command = [sys.executable, "-m", "benchmarks", "linear_svm", "--task", json.dumps(task)]
     done = subprocess.run(
         command,
         cwd=protocol.ROOT,
@@ -111,7 +115,7 @@ def run(folder: Path, machine: str, data: str, loss: str, **how: Any) -> dict[st
     return result
 
 
-# ---- what is measured ----------------------------------------------------------------------------
+# ---- measurements --------------------------------------------------------------------------------
 
 
 def prepare(mnist: str | None, folder: Path) -> None:
@@ -135,10 +139,10 @@ def prepare(mnist: str | None, folder: Path) -> None:
     np.save(folder / "labels.npy", images.y_train)
 
 
-def duel(folder: Path, name: str, rows: int, repetitions: int) -> dict[str, Any]:
+def run_workload(folder: Path, name: str, rows: int, repetitions: int) -> dict[str, Any]:
     """Let both machines take turns at one workload, at the same objective."""
-    data, loss, options, goal = DUELS[name]
-    # Nothing lies below this: the best objective less its certificate.
+    data, loss, options, goal = WORKLOADS[name]
+    # A lower bound of the optimum: the best objective less its duality gap.
     exact = run(folder, "LinearSVM", data, loss, rows=rows, dtype="float64", tol=1e-7)
     bound = exact["objective"] - exact["dual_gap"]
     theirs = [run(folder, "LinearSVC", data, loss, rows=rows, **options)]
@@ -170,7 +174,7 @@ def duel(folder: Path, name: str, rows: int, repetitions: int) -> dict[str, Any]
 
 def growth(folder: Path, rows: int, repetitions: int) -> dict[str, Any]:
     """Measure our time against rows, columns and classes, one of them at a time."""
-    axes = {
+    axes: dict[str, list[dict[str, int]]] = {
         "rows": [{"rows": rows // k} for k in (16, 8, 4, 2, 1)],
         "columns": [{"columns": k, "rows": rows // 4} for k in (98, 196, 392, 784)],
         "classes": [{"classes": k, "rows": rows // 4} for k in (2, 4, 6, 8, 10)],
@@ -191,18 +195,18 @@ def growth(folder: Path, rows: int, repetitions: int) -> dict[str, Any]:
     return found
 
 
-# ---- what is written -----------------------------------------------------------------------------
+# ---- the pages -----------------------------------------------------------------------------------
 
 
 def report(results: dict[str, Any]) -> str:
     """Render the results as Markdown."""
     lines = ["One thread each, C = 1. *Excess* is how far the objective is above the optimum.", ""]
-    if results["duels"]:
+    if results["workloads"]:
         lines += [
             "| workload | rows | LinearSVM | LinearSVC | ratio (spread) | goal | excess |",
             "|---|---|---|---|---|---|---|",
         ]
-    for name, d in results["duels"].items():
+    for name, d in results["workloads"].items():
         lines.append(
             f"| {name} | {d['rows']:,} | {d['seconds']:.2f} s, {d['peak_mib']:.0f} MiB "
             f"| {d['their_seconds']:.2f} s, {d['their_peak_mib']:.0f} MiB "
@@ -214,7 +218,7 @@ def report(results: dict[str, Any]) -> str:
             f"{n:,}: {s:.2f} s" for n, s in zip(g["sizes"], g["seconds"], strict=True)
         )
         lines += ["", f"Time grows with the {axis} to the power {g['exponent']:.2f} ({points})."]
-    lines += ["", "; ".join(f"{name} {value}" for name, value in results["facts"].items()), ""]
+    lines += ["", protocol.format_facts(results["facts"]) + ".", ""]
     lines.append(
         "A claim is false if LinearSVC reaches the same objective in the same run in less than the "
         "stated multiple of our time."
@@ -242,37 +246,43 @@ def draw(results: dict[str, Any], file: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
+def main(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mnist-dir", help="folder with the files of MNIST")
     parser.add_argument("--out", type=Path, help="folder to write to; data are kept in it")
     parser.add_argument("--only", default="latent,pixels,hinge,growth", help="what to measure")
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--task", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.task:
-        print(json.dumps(fit_once(json.loads(arguments.task))))
+    options = parser.parse_args(arguments)
+    if options.task:
+        print(json.dumps(fit_once(json.loads(options.task))))
         return
-    if arguments.out is None:
+    if options.out is None:
         parser.error("--out is needed")
-    folder: Path = arguments.out
-    folder.mkdir(parents=True, exist_ok=True)
-    prepare(arguments.mnist_dir, folder)
-    wanted = arguments.only.split(",")
-    results: dict[str, Any] = {"facts": protocol.facts(), "duels": {}, "growth": {}}
-    for name in DUELS:
+    folder: Path = options.out
+    # Imported late: the processes of the fits do not load it.
+    from skscratch.experiments.store import Store
+
+    store = Store.resume(folder, protocol.MARK, note=print)
+    prepare(options.mnist_dir, folder)
+    wanted = options.only.split(",")
+    results: dict[str, Any] = {"facts": protocol.facts(), "workloads": {}, "growth": {}}
+    for name in WORKLOADS:
         if name.partition("-")[0] in wanted or name in wanted:
-            results["duels"][name] = duel(folder, name, arguments.rows, arguments.repetitions)
-            print(name, json.dumps(results["duels"][name]), flush=True)
+            results["workloads"][name] = store.part(
+                name,
+                partial(run_workload, folder, name, options.rows, options.repetitions),
+                settings=[options.rows, options.repetitions],
+            )
+            print(name, json.dumps(results["workloads"][name]), flush=True)
     if "growth" in wanted:
-        results["growth"] = growth(folder, arguments.rows, arguments.repetitions)
+        results["growth"] = store.part(
+            "growth",
+            partial(growth, folder, options.rows, options.repetitions),
+            settings=[options.rows, options.repetitions],
+        )
         draw(results, folder / "linear_svm.png")
     (folder / "linear_svm.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     (folder / "linear_svm.md").write_text(report(results), encoding="utf-8")
     print(report(results))
-
-
-if __name__ == "__main__":
-    main()

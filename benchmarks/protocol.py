@@ -1,7 +1,8 @@
-"""The rules of a contest: processes that take turns, equal quality first, ratios with a spread.
+"""The rules of a measurement: processes that take turns, and ratios of times with their spread.
 
-No absolute time is a result: the machines are shared and noisy. What counts is the median of the
-ratios of turns that stood next to each other, with its spread.
+No absolute time is a result: the machines are shared and noisy. The result is the median of the
+ratios of neighbouring turns, with its spread. The processes that are measured import this module:
+it imports only the standard library at the top.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -23,13 +25,16 @@ ROOT = Path(__file__).parents[1]
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 # Threads of some libraries go on spinning for a while after their turn.
 REST_SECONDS = 0.5
-# Some workplaces hold NumPy to the kernels of an older processor. Here every library chooses its
-# own for the processor at hand, as it does unless it is told otherwise.
+# Raised if what is measured, or how, or its files change: earlier results do not count then.
+EDITION = 3
+MARK = f"benchmarks, edition {EDITION}"
+# These may hold NumPy to the kernels of an older processor. Without them every library chooses
+# those of the processor at hand.
 KERNEL_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 class Contestant:
-    """A process that trains when it is its turn, and waits otherwise; `enter` starts it."""
+    """A process that trains when it is its turn, and waits otherwise."""
 
     def __init__(self, task: dict[str, Any], process: subprocess.Popen[str], log: IO[str]) -> None:
         self.name: str = task["contestant"]
@@ -38,9 +43,9 @@ class Contestant:
 
     @classmethod
     @contextmanager
-    def enter(cls, task: dict[str, Any]) -> Iterator[Self]:
-        """Start a contestant, and let it end when the contest is over."""
-        # A search starts processes of its own, and joblib shares the threads out among them.
+    def start(cls, task: dict[str, Any]) -> Iterator[Self]:
+        """Start a contestant, which ends with the context."""
+        # A search starts further processes, and joblib divides the threads among them.
         limited = () if task["kind"] == "search" else THREAD_VARIABLES
         environment = {
             **{name: value for name, value in os.environ.items() if name not in KERNEL_VARIABLES},
@@ -78,7 +83,7 @@ class Contestant:
         return answer
 
     def train_once(self, epochs: int, seed: int = 0) -> dict[str, Any]:
-        """Let it train for some epochs; return seconds, loss and peak memory."""
+        """Train for some epochs; return seconds, loss and peak memory."""
         sleep(REST_SECONDS)
         return self._ask([epochs, seed])
 
@@ -86,7 +91,7 @@ class Contestant:
 def take_turns(
     contestants: list[Contestant], epochs: dict[str, int], repetitions: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Let them train in turn, A B A B …, after a warm-up epoch each; every round has its seed."""
+    """Train in turn, A B A B …, after a warm-up epoch each; every round has its seed."""
     for contestant in contestants:
         contestant.train_once(1)
     turns: dict[str, list[dict[str, Any]]] = {c.name: [] for c in contestants}
@@ -102,8 +107,18 @@ def ratio(numerators: list[float], denominators: list[float]) -> dict[str, float
     return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
+def peak_memory() -> float:
+    """Return the peak memory of this process in MiB."""
+    file = Path("/proc/self/status")
+    if file.exists():
+        # getrusage would count what the parent process had when it started this process.
+        (line,) = [line for line in file.read_text().splitlines() if line.startswith("VmHWM")]
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def facts() -> dict[str, Any]:
-    """Say where and with what this was measured."""
+    """Return the machine and the versions of a measurement."""
     import numpy as np
     import scipy
     import sklearn
@@ -119,7 +134,7 @@ def facts() -> dict[str, Any]:
     }
 
 
-def told(facts: dict[str, Any]) -> str:
+def format_facts(facts: dict[str, Any]) -> str:
     """Return the facts as one line of text."""
     return ", ".join(f"{name} {value}" for name, value in facts.items())
 
@@ -129,29 +144,3 @@ def _processor() -> str:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-# Raised whenever what is measured, or how, changes: what was kept before does not count then.
-EDITION = 2
-
-
-class Kept:
-    """Finished parts in a folder: a run that was stopped goes on where it was."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, name: str, settings: Any, compute: Callable[[], dict[str, Any]]) -> Any:
-        """Return what is kept for these settings, computed now if need be."""
-        file = self.folder / f"{name}.json"
-        # As JSON has it: without tuples.
-        settings = json.loads(json.dumps([EDITION, settings]))
-        if file.exists():
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            if kept["settings"] == settings:
-                return kept["found"]
-        found = compute()
-        text = json.dumps({"settings": settings, "found": found}, indent=1)
-        file.write_text(text, encoding="utf-8")
-        return found

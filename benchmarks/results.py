@@ -1,9 +1,9 @@
 """Insert measured figures into the Markdown pages, so that none is typed by hand.
 
-    python -m benchmarks.results figures out/mnist/metrics.json
-    python -m benchmarks.results keras out/mnist-compared/metrics.json
-    python -m benchmarks.results NAME FILE.md
-    python -m benchmarks.results
+    python -m benchmarks results figures out/mnist/metrics.json
+    python -m benchmarks results keras out/reports/mnist/metrics.json
+    python -m benchmarks results NAME FILE.md
+    python -m benchmarks results
 
 The first two take the figures of the main job and of the comparison with Keras, the third the
 tables that a benchmark has written. Each replaces the text between the markers of that name in
@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def _encoder_rows(encoder: Mapping[str, Any], scores: Iterable[Any]) -> list[tup
 
 
 def _on_features(classifier: str) -> str:
-    """Say what a classifier was trained on: its name does if it is not the latent features."""
+    """Name a classifier and its features: without a name of features, they are the latent ones."""
     return classifier if " on " in classifier else f"{classifier} on its latent features"
 
 
@@ -247,17 +247,14 @@ def _first_cell(line: str) -> str:
     return line.split("|")[1].strip() if line.startswith("| ") else ""
 
 
-def main() -> None:
+def main(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     parser.add_argument("name", nargs="?", help="name of the markers, such as figures")
     parser.add_argument("file", nargs="?", type=Path, help="metrics.json, or a Markdown file")
     parser.add_argument(
         "--rows", action="store_true", help="replace the rows that the file has, keep the others"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.name is not None:
         if options.file is None:
             parser.error("name a file too: metrics.json, or a Markdown file")
@@ -269,7 +266,3 @@ def main() -> None:
         insert(RESULTS, options.name, text)
     insert_table(README, "best figures", best_figures())
     insert_table(SETTINGS, "settings", settings())
-
-
-if __name__ == "__main__":
-    main()

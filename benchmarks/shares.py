@@ -1,6 +1,6 @@
-"""Where the time of our training goes: the shares of one fit of each workload, on one thread.
+"""Where the time of training goes: the shares of one fit of each workload, on one thread.
 
-    python -m benchmarks.shares --mnist-dir DIR --out DIR [--workload NAME …] [--rows N]
+    python -m benchmarks shares --mnist-dir DIR --out DIR [--workload NAME …] [--rows N]
 
 It writes ``shares.md``. The profiler's own time is included; it is little where arrays are large.
 """
@@ -13,11 +13,12 @@ import os
 import pstats
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import protocol
-from benchmarks.workloads import OURS, WORKLOADS
+from benchmarks.workloads import OURS, WORKLOADS, write_data
 
 PRODUCTS = "matrix products"
 TAKING = "taking rows"
@@ -35,7 +36,7 @@ KINDS = [PRODUCTS, TAKING, *dict.fromkeys(FILES.values()), SVM, REST]
 
 
 def kind_of(file: str, built_in: str = "") -> str:
-    """Say what is done in a file, or by a built-in function that is called there."""
+    """Return the kind of work of a file, or of a built-in function that is called there."""
     place = Path(file)
     if "'take'" in built_in:
         return TAKING
@@ -55,12 +56,12 @@ def shares(task: dict[str, Any]) -> dict[str, float]:
 
     from benchmarks.contestants import prepare
 
-    turn = prepare(task)
+    train_once = prepare(task)
     profiler = cProfile.Profile()
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("ignore")
-        turn(1, 0)
-        profiler.runcall(turn, 1, 0)
+        train_once(1, 0)
+        profiler.runcall(train_once, 1, 0)
     seconds: Counter[str] = Counter()
     entries = pstats.Stats(profiler).stats.items()  # type: ignore[attr-defined]
     for (file, _, function), (_, _, own, _, callers) in entries:
@@ -72,23 +73,18 @@ def shares(task: dict[str, Any]) -> dict[str, float]:
     return {kind: seconds[kind] / seconds.total() for kind in KINDS}
 
 
-def main() -> None:
+def main(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     """Run the command line."""
     # As the contestants of the other benchmarks: before NumPy is imported.
     for variable in protocol.KERNEL_VARIABLES:
         os.environ.pop(variable, None)
-    from benchmarks.__main__ import write_data
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     parser.add_argument("--mnist-dir", help="folder with the files of MNIST")
     parser.add_argument("--out", type=Path, required=True)
     # XOR's arrays are so small that the profiler would mostly measure itself.
     names = [name for name in WORKLOADS if name != "xor"]
     parser.add_argument("--workload", nargs="+", choices=names, default=names)
     parser.add_argument("--rows", type=int, help="fewer rows, for a trial")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     write_data(
         options.out, options.mnist_dir, sorted({WORKLOADS[name].data for name in options.workload})
@@ -109,10 +105,6 @@ def main() -> None:
         found = shares(task)
         lines.append(f"| {name} | {' | '.join(f'{found[kind]:.0%}' for kind in KINDS)} |")
         print(lines[-1], flush=True)
-    lines += ["", f"{protocol.told(protocol.facts())}; one thread."]
+    lines += ["", f"{protocol.format_facts(protocol.facts())}; one thread."]
     (options.out / "shares.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(lines[-1])
-
-
-if __name__ == "__main__":
-    main()

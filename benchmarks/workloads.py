@@ -1,28 +1,32 @@
-"""What is measured: the workloads, who competes in each, and the ratio to reach."""
+"""The workloads: their data, the contestants in each, and the ratios to reach.
+
+A contestant imports this module before its own library, so that only the standard library is used.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 OURS, KERAS, PYTORCH, SCIKIT_LEARN = "skscratch", "Keras", "PyTorch", "scikit-learn"
-# scikit-learn shuffles the rows even where all of them are one batch, unless it is told not to.
+# scikit-learn shuffles the rows also if all of them are one batch, unless shuffle=False.
 UNSHUFFLED = "scikit-learn, shuffle=False"
-# The bare matrix products of a step: the whole batch with threads inside BLAS, or its rows split
-# over Python threads. The faster of the two is the floor.
-FLOORS = ("products, BLAS threads", "products, split rows")
+# Only the matrix products of a step: the whole batch with threads inside BLAS, or its rows split
+# over Python threads. No step is faster than the faster of the two.
+MATMUL_ONLY = ("products, BLAS threads", "products, split rows")
 
 
 @dataclass(frozen=True)
 class Workload:
-    """The same work for everybody: data, architecture, optimizer and its constants, epochs.
+    """The same work for all contestants: data, architecture, optimizer and its constants, epochs.
 
-    `short` is the number of epochs for those who would need minutes for `epochs`; their time counts
-    by the epoch, and their loss is compared with ours after as many. A contestant without a goal
-    is there for comparison.
+    `short` is the number of epochs of contestants that would need minutes for `epochs`; their time
+    counts by the epoch, and their loss is compared with ours after as many. A goal of None: the
+    contestant is there for comparison only.
     """
 
-    says: str
+    description: str
     kind: str
     data: str = "mnist"
     widths: tuple[int, ...] = ()
@@ -33,11 +37,11 @@ class Workload:
     epochs: int = 2
     short: dict[str, int] = field(default_factory=dict)
     goals: dict[str, float | None] = field(default_factory=dict)
-    floor: bool = True
+    matmul_only: bool = True
 
     def contestants(self) -> list[str]:
-        """Return who takes part, ours first."""
-        return [OURS, *self.goals, *(FLOORS if self.floor else ())]
+        """Return the names of the contestants, ours first."""
+        return [OURS, *self.goals, *(MATMUL_ONLY if self.matmul_only else ())]
 
     def epochs_of(self, contestant: str) -> int:
         """Return how many epochs a contestant trains in one turn."""
@@ -83,7 +87,7 @@ WORKLOADS = {
         epochs=50_000,
         short={KERAS: 500},
         goals={KERAS: 300, PYTORCH: 10, SCIKIT_LEARN: 10, UNSHUFFLED: None},
-        floor=False,
+        matmul_only=False,
     ),
     "pipeline-search": Workload(
         "GridSearchCV over encoder and linear SVM on 1,797 digits, two processes",
@@ -91,11 +95,11 @@ WORKLOADS = {
         data="digits",
         epochs=1,
         goals={SCIKIT_LEARN: 3},
-        floor=False,
+        matmul_only=False,
     ),
 }
-# Our own time as one thing grows, all else being that of a workload.
-GROWTH = {
+# Our time as one thing grows; all else is as in the workload.
+GROWTH: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "rows": ("ae-wide", [{"rows": n} for n in (3_750, 7_500, 15_000, 30_000)]),
     "widths": (
         "mlp",
@@ -104,3 +108,26 @@ GROWTH = {
     "batch": ("ae-wide", [{"batch": n, "rows": 15_000} for n in (32, 64, 128, 256, 512, 1024)]),
     "threads": ("ae-wide", [{"threads": n, "rows": 15_000} for n in (1, 2)]),
 }
+
+
+def write_data(folder: Path, mnist: str | None, names: list[str]) -> None:
+    """Write the rows and labels that the workloads need, unless they are there."""
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    from skscratch.datasets import load_mnist
+
+    def write(name: str, X: Any, y: Any) -> None:
+        np.savez(folder / f"{name}.npz", X=np.asarray(X, np.float32), y=y)
+
+    for name in names:
+        if (folder / f"{name}.npz").exists():
+            continue
+        if name == "xor":
+            write(name, [[0, 0], [0, 1], [1, 0], [1, 1]], np.array([0, 1, 1, 0]))
+        elif name == "digits":
+            X, y = load_digits(return_X_y=True)
+            write(name, X / 16, y)
+        else:
+            images = load_mnist(mnist)
+            write(name, images.X_train, images.y_train)

@@ -248,7 +248,7 @@ def _import_keras() -> Any:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{error.name} is missing, which Keras models need. To install it: "
-            'pip install "skscratch[compare]"',
+            'pip install "skscratch[keras]"',
             name=error.name,
         ) from error
     return keras

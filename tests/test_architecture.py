@@ -79,6 +79,7 @@ LAYERS = [
     "skscratch",
     *[f"skscratch.{name}" for name in USERS],
     "skscratch.experiments",
+    "skscratch._command_line",
     "skscratch.__main__",
 ]
 # Third-party packages that each package may import.
@@ -171,6 +172,15 @@ def test_experiments_use_public_names_only():
                 assert not imported.startswith("skscratch.estimators"), f"{module}: {imported}"
                 inside_core = imported.startswith("skscratch.core.")
                 assert not inside_core, f"{module} imports {imported}; skscratch.core has it"
+
+
+def test_benchmarks_use_the_package_and_never_the_other_way_round():
+    benchmarks = sorted((ROOT.parent / "benchmarks").rglob("*.py"))
+    assert any("skscratch.core" in imports(path) for path in benchmarks)
+    for module, path in MODULES.items():
+        assert not any(name.startswith("benchmarks") for name in imports(path)), module
+        loads_keras = any(name.startswith(("keras", "tensorflow")) for name in imports(path))
+        assert loads_keras == (module == "skscratch.keras"), module
 
 
 def test_the_linear_solver_and_the_networks_are_independent():

@@ -353,7 +353,7 @@ def test_a_missing_keras_is_reported_with_how_to_install_it(missing, monkeypatch
         if name.partition(".")[0] == "keras":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ModuleNotFoundError, match=rf"{missing} is missing.*skscratch\[compare\]"):
+    with pytest.raises(ModuleNotFoundError, match=rf"{missing} is missing.*skscratch\[keras\]"):
         to_keras(Network([Dense(2)], 6))
 
 

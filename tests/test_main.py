@@ -1,4 +1,3 @@
-import dataclasses
 import importlib
 import os
 import signal
@@ -10,16 +9,14 @@ import numpy as np
 import pytest
 
 import skscratch
-from skscratch import AutoencoderTransformer, __main__, datasets
+from skscratch import AutoencoderTransformer, _command_line, datasets
 from skscratch.__main__ import main
 from skscratch.core import DivergenceError
 from skscratch.experiments import Settings, page, pictures
-from skscratch.experiments.plan import DIGITS
 from skscratch.experiments.progress import BarProgress, PlainProgress
 
-# `skscratch.experiments.reproduce` and `compare` are functions; these are their modules.
+# `skscratch.experiments.reproduce` is the function; this is its module.
 reproduce_module = importlib.import_module("skscratch.experiments.reproduce")
-compare_module = importlib.import_module("skscratch.experiments.compare")
 
 TINY = Settings(
     encoder={"n_components": 4, "hidden_layer_sizes": (), "max_iter": 10},
@@ -90,20 +87,6 @@ def test_reuse_and_seed_are_passed_on(quick, capsys):
     assert "trained earlier" not in out
 
 
-def test_a_comparison_has_a_folder_of_its_own(quick, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("tensorflow")
-    monkeypatch.setattr(compare_module, "plan_for", lambda name: plan_of_one_check)
-    plan_of_one_check = dataclasses.replace(DIGITS, pairs=False)
-    assert main(["reproduce", "--compare", "--only", "gradients", "--n-jobs", "1"]) == 0
-    folder = Path("out") / "digits-compared"
-    *_, browser, report = capsys.readouterr().out.splitlines()
-    assert browser == f"For a browser: {folder / 'report.html'}"
-    assert report == f"Report: {folder / 'report.md'}"
-    assert (tmp_path / folder / "report.html").exists()
-    assert main(["reproduce", "--compare", "--only", "gradients"]) == 0
-    assert "Gradient check: finished earlier" in capsys.readouterr().out
-
-
 def test_mnist_is_read_from_the_folder(quick, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(datasets.sklearn.datasets, "fetch_openml", None)
     arrays = {}
@@ -131,17 +114,7 @@ def test_help_names_every_option(capsys):
         main(["reproduce", "--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    options = (
-        "--data",
-        "--mnist-dir",
-        "--out",
-        "--seed",
-        "--n-jobs",
-        "--reuse",
-        "--compare",
-        "--only",
-    )
-    for option in options:
+    for option in ("--data", "--mnist-dir", "--out", "--seed", "--n-jobs", "--reuse"):
         assert option in out
 
 
@@ -209,23 +182,6 @@ def test_a_failed_download_is_told(quick, monkeypatch, capsys):
     line = refused(capsys, "reproduce", "--data", "mnist")
     assert "could not be downloaded" in line
     assert "--mnist-dir" in line
-
-
-def test_a_comparison_without_tensorflow_says_what_to_install(quick, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
-    line = refused(capsys, "reproduce", "--compare")
-    assert line.count(".") == 1
-    assert (
-        'needs tensorflow, which is missing. To install it: pip install "skscratch[compare]"'
-        in line
-    )
-    assert not (tmp_path / "out").exists(), "nothing is left behind"
-
-
-def test_unknown_parts_of_a_comparison_are_told(quick, capsys):
-    line = refused(capsys, "reproduce", "--compare", "--only", "xor,svm")
-    assert "gradients, xor, autoencoder, latent. Unknown: 'svm'" in line
-    assert "--only needs --compare" in refused(capsys, "reproduce", "--only", "xor")
 
 
 def test_a_mnist_folder_without_mnist_is_a_mistake(quick, capsys):
@@ -323,9 +279,9 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
 
 
 def test_bars_are_for_terminals(monkeypatch):
-    assert isinstance(__main__._progress(), PlainProgress)
+    assert isinstance(_command_line._progress(), PlainProgress)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(__main__._progress(), BarProgress)
+    assert isinstance(_command_line._progress(), BarProgress)
     monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(__main__._progress(), PlainProgress)
+    assert isinstance(_command_line._progress(), PlainProgress)

@@ -77,7 +77,7 @@ class LatentResult:
     scores : tuple of ClassifierScore
         All classifiers, the linear SVM first.
     predicted : ndarray of shape (n_test,)
-        What the linear SVM says of the test images.
+        Predictions of the linear SVM for the test images.
     report : dict
         Precision, recall and F1 of each class, as `classification_report` gives them.
     confusion : ndarray of shape (n_classes, n_classes)

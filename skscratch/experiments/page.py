@@ -7,6 +7,7 @@ The HTML is rendered from the Markdown, so that both say the same.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,27 +19,34 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-REPORT, PAGE = "report.md", "report.html"
+METRICS, REPORT, PAGE = "metrics.json", "report.md", "report.html"
+PACKAGE = "skscratch.experiments"
 
 
-def write_pages(folder: Path, template: str, metrics: dict[str, Any]) -> None:
-    """Write the page of a run in both forms.
+def write_report(
+    folder: Path, metrics: dict[str, Any], template: str, package: str = PACKAGE
+) -> None:
+    """Write the figures of a run, and the page about them in both forms.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Where the pictures are, and the pages go.
+        Where the pictures are, and the files go.
+    metrics : dict
+        The figures, as JSON can hold them.
     template : str
         Name of the Markdown template.
-    metrics : dict
-        What ``metrics.json`` holds.
+    package : str, default="skscratch.experiments"
+        The package that has the template.
     """
-    text = render_markdown(template, metrics)
-    (folder / REPORT).write_text(text, encoding="utf-8")
-    (folder / PAGE).write_text(render_html(text, folder), encoding="utf-8")
+    text = json.dumps(metrics, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    (folder / METRICS).write_text(text, encoding="utf-8")
+    page = render_markdown(template, json.loads(text), package)
+    (folder / REPORT).write_text(page, encoding="utf-8")
+    (folder / PAGE).write_text(render_html(page, folder), encoding="utf-8")
 
 
-def render_markdown(template: str, metrics: dict[str, Any]) -> str:
+def render_markdown(template: str, metrics: dict[str, Any], package: str = PACKAGE) -> str:
     """Render the figures of a run as a Markdown page.
 
     Parameters
@@ -47,6 +55,8 @@ def render_markdown(template: str, metrics: dict[str, Any]) -> str:
         Name of the template.
     metrics : dict
         What ``metrics.json`` holds.
+    package : str, default="skscratch.experiments"
+        The package that has the template.
 
     Returns
     -------
@@ -59,7 +69,7 @@ def render_markdown(template: str, metrics: dict[str, Any]) -> str:
         If a figure is missing.
     """
     environment = Environment(
-        loader=PackageLoader("skscratch.experiments"),
+        loader=PackageLoader(package),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -92,7 +102,6 @@ FILTERS: dict[str, Any] = {
     "percent": lambda share: f"{100 * share:.2f} %",
     "scientific": "{:.2e}".format,
     "seconds": _seconds,
-    "two": "{:.2f}".format,
     "three": "{:.3f}".format,
 }
 
@@ -132,7 +141,7 @@ def render_html(text: str, folder: Path) -> str:
     _embed_pictures(tokens, folder)
     _wrap_tables(tokens)
     environment = Environment(
-        loader=PackageLoader("skscratch.experiments"), undefined=StrictUndefined, autoescape=True
+        loader=PackageLoader(PACKAGE), undefined=StrictUndefined, autoescape=True
     )
     return environment.get_template("page.html.jinja").render(
         title=title,

@@ -5,7 +5,8 @@ Figures are made without pyplot, so that nothing depends on a screen and none st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from skscratch.datasets import Images, load_xor
 from skscratch.display import LatentSpaceDisplay, LossCurveDisplay, ReconstructionDisplay
 from skscratch.experiments.autoencoder import AutoencoderResult
 from skscratch.experiments.latent import LatentResult, hardest_mistakes
+from skscratch.experiments.progress import Progress
 from skscratch.experiments.settings import Settings
 from skscratch.experiments.xor import XorResult
 
@@ -71,6 +73,26 @@ def all_pictures(
         )
         drawings["reconstruction_images.png"] = lambda: reconstructions(reconstruction, images)
     return drawings
+
+
+def save_pictures(
+    drawings: Mapping[str, Callable[[], Figure]], folder: Path, progress: Progress
+) -> None:
+    """Draw all pictures and save them.
+
+    Parameters
+    ----------
+    drawings : mapping
+        File name -> function without arguments that draws the picture.
+    folder : pathlib.Path
+        Where the files go.
+    progress : Progress
+        Progress reporter.
+    """
+    with progress.stage("Pictures", len(drawings)) as step:
+        for name, draw in drawings.items():
+            draw().savefig(folder / name)
+            step()
 
 
 def blank(width: float, height: float) -> Figure:

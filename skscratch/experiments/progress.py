@@ -1,8 +1,7 @@
-"""Telling a person how far a run has come.
+"""Progress reports of a run.
 
-On a terminal there are bars. Anywhere else there are plain lines, a few for each stage, because a
-log file wants no control characters and no thousand lines. The experiments know neither: they get
-functions to call.
+On a terminal there are bars. Anywhere else there are plain lines, a few for each stage, so that a
+log file has no control characters and stays short. The experiments only call a `Stage`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ LINES = 5
 
 
 class Stage:
-    """One stage of a run: call it after each step, with a text if there is something to tell."""
+    """One stage of a run: call it after each step, with a text if there is something to report."""
 
     def __call__(self, text: str = "") -> None:
         """Count one more step."""
@@ -56,7 +55,7 @@ class Progress:
         yield Stage()
 
     def note(self, text: str) -> None:
-        """Say something between the stages.
+        """Write a line between the stages.
 
         Parameters
         ----------
@@ -95,7 +94,7 @@ class PlainProgress(Progress):
 
     @contextmanager
     def stage(self, title: str, total: int | None = None) -> Iterator[Stage]:
-        """Announce a stage, and say how long it took.
+        """Announce a stage, and write how long it took.
 
         Parameters
         ----------
@@ -155,7 +154,7 @@ class BarProgress(Progress):
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        """Leave the bars as they stand."""
+        """Leave the bars in their last state."""
         self.bars.stop()
 
     def note(self, text: str) -> None:
@@ -260,7 +259,7 @@ class EpochReporter:
         context : sklearn.callback.CallbackContext
             The task.
         fitted_estimator : estimator instance
-            The estimator as it stands after the epoch.
+            The estimator after the epoch.
         """
         if context.parent is None:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -27,7 +26,6 @@ from skscratch.experiments.progress import Progress
 from skscratch.experiments.settings import Settings, settings_for
 from skscratch.experiments.store import Store, fingerprint
 
-METRICS = "metrics.json"
 XOR, ENCODER, RECONSTRUCTION, SVM = (
     "xor.npz",
     "autoencoder.skops",
@@ -206,7 +204,8 @@ class _Run:
             "search": report.search_facts(search_result, self.settings),
             "total_seconds": time.perf_counter() - started,
         }
-        return self.write(metrics)
+        page.write_report(self.folder, metrics, report.TEMPLATE)
+        return Reproduction(self.folder, metrics)
 
     def check_gradients(self) -> gradients.GradientsResult:
         with self.progress.stage("Gradient check") as step:
@@ -335,13 +334,4 @@ class _Run:
             reconstruction_result,
             latent_result,
         )
-        with self.progress.stage("Pictures", len(drawings)) as step:
-            for name, picture in drawings.items():
-                picture().savefig(self.folder / name)
-                step()
-
-    def write(self, metrics: dict[str, Any]) -> Reproduction:
-        text = json.dumps(metrics, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        (self.folder / METRICS).write_text(text, encoding="utf-8")
-        page.write_pages(self.folder, report.TEMPLATE, json.loads(text))
-        return Reproduction(self.folder, metrics)
+        pictures.save_pictures(drawings, self.folder, self.progress)

@@ -1,8 +1,9 @@
-"""Trained models on disk, and whether they are the ones that a run would train.
+"""Finished parts of a run on disk, and whether they are the ones that a run would make.
 
-A file called ``trained.json`` says what the weights in its folder were trained with: a fingerprint
-of data, seed and settings, and the checksum of each file. It is written after each model, so a run
-that was interrupted can go on where it stopped.
+A part is a file: trained weights, or figures in JSON. A file called ``trained.json`` holds what the
+parts of its folder were made with, which is a fingerprint of data, seed and settings, and the
+checksum of each file. It is written after each part, so a run that was interrupted can go on where
+it stopped.
 """
 
 from __future__ import annotations
@@ -11,29 +12,27 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from skscratch import __version__
 from skscratch.datasets import Images
-from skscratch.experiments.plan import Plan
-from skscratch.experiments.settings import Settings
 
 LEDGER = "trained.json"
 
 Model = TypeVar("Model")
 
 
-def fingerprint(images: Images, settings: Settings | Plan, seed: int) -> str:
+def fingerprint(images: Images, settings: object, seed: int) -> str:
     """Return a checksum of everything that decides what the trained models are.
 
     Parameters
     ----------
     images : Images
         The data, pixels and labels included.
-    settings : Settings or Plan
-        The choices of the run.
+    settings : object
+        The choices of the run; its text holds them all.
     seed : int
         The seed.
 
@@ -51,18 +50,18 @@ def fingerprint(images: Images, settings: Settings | Plan, seed: int) -> str:
 
 
 class Store:
-    """The models of one folder.
+    """The finished parts of one folder.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Where the weights are.
+        Where the files are.
     mark : str
         The fingerprint of this run.
     reuse : bool
-        Whether models from earlier runs may be used.
+        Whether parts of earlier runs may be used.
     note : callable
-        Called with a line where a model cannot be used again.
+        Called with a line if a part cannot be used again.
     """
 
     def __init__(
@@ -72,6 +71,62 @@ class Store:
         self.models: dict[str, dict[str, Any]] = {}
         if reuse:
             self._read()
+
+    @classmethod
+    def resume(cls, folder: Path, mark: str, *, note: Callable[[str], None]) -> Self:
+        """Open the store of a run that always goes on where it stopped.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Where the files are; it is made if need be.
+        mark : str
+            The fingerprint of this run.
+        note : callable
+            Called with a line about each part that is used again or cannot be.
+
+        Returns
+        -------
+        Store
+            The store.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder, mark, reuse=(folder / LEDGER).exists(), note=note)
+
+    def part(
+        self,
+        name: str,
+        compute: Callable[[], Any],
+        settings: Any = None,
+        *,
+        title: str | None = None,
+    ) -> Any:
+        """Return the figures of a part, computed now unless they are there.
+
+        Parameters
+        ----------
+        name : str
+            Name of the part; its file is this with ".json" behind it.
+        compute : callable
+            Returns the figures, as JSON can hold them.
+        settings : object, default=None
+            What else than the fingerprint decides about the figures, as JSON can hold it.
+        title : str or None, default=None
+            What the part is called in a note; None takes its name.
+
+        Returns
+        -------
+        object
+            The figures, as JSON returns them: kept ones and fresh ones alike.
+        """
+        file, settings = f"{name}.json", json.loads(json.dumps(settings))
+        known = self.get(file, _read_json)
+        if known is not None and known[1].get("settings") == settings:
+            self.note(f"{title or name}: finished earlier")
+            return known[0]
+        text = json.dumps(compute(), indent=1)
+        self.put(file, lambda path: _write_text(path, text), {"settings": settings})
+        return json.loads(text)
 
     def _read(self) -> None:
         ledger = self.folder / LEDGER
@@ -150,6 +205,14 @@ class Store:
         fresh = self.folder / f"{LEDGER}.new"
         fresh.write_text(json.dumps(ledger, indent=1) + "\n", encoding="utf-8")
         fresh.replace(self.folder / LEDGER)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _checksum(path: Path) -> str:

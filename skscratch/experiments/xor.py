@@ -125,7 +125,7 @@ def train_network(network: Network, *, max_epochs: int, target_loss: float) -> T
 
 
 def is_solved(network: Network) -> bool:
-    """Tell whether all four points are on the right side of 1/2.
+    """Return whether all four points are on the right side of 1/2.
 
     Parameters
     ----------

@@ -85,6 +85,41 @@ def test_a_missing_file_is_not_used(folder, notes):
     assert "svm.skops cannot be used again" in notes[0]
 
 
+def test_figures_are_computed_once_and_the_same_when_they_come_back(tmp_path, notes):
+    calls = []
+
+    def compute():
+        calls.append(len(calls))
+        return {"widths": (1, 2), "share": 0.1}
+
+    for _ in range(2):
+        store = Store.resume(tmp_path / "new", "mark", note=notes.append)
+        assert store.part("one", compute, title="Part one") == {"widths": [1, 2], "share": 0.1}
+    assert calls == [0]
+    assert notes == ["Part one: finished earlier"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "settings", "note"),
+    [("mark", {"rows": (1, 3)}, None), ("other", {"rows": (1, 2)}, "other data, settings or seed")],
+)
+def test_figures_of_other_settings_are_computed_again(mark, settings, note, tmp_path, notes):
+    Store.resume(tmp_path, "mark", note=notes.append).part("one", lambda: 1, {"rows": (1, 2)})
+    store = Store.resume(tmp_path, "mark", note=notes.append)
+    assert store.part("one", lambda: 2, {"rows": (1, 2)}) == 1
+    assert notes == ["one: finished earlier"]
+    store = Store.resume(tmp_path, mark, note=notes.append)
+    assert store.part("one", lambda: 3, settings) == 3
+    assert len(notes) == 1 if note is None else note in notes[1]
+
+
+def test_changed_figures_are_not_used(tmp_path, notes):
+    Store.resume(tmp_path, "mark", note=notes.append).part("one", lambda: 1)
+    (tmp_path / "one.json").write_text("2")
+    assert Store.resume(tmp_path, "mark", note=notes.append).part("one", lambda: 3) == 3
+    assert "one.json cannot be used again" in notes[0]
+
+
 def test_the_fingerprint_knows_data_settings_and_seed(images, tiny):
     mark = fingerprint(images, tiny, 0)
     assert mark == fingerprint(dataclasses.replace(images), tiny, 0)

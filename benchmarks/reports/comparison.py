@@ -1,13 +1,12 @@
-"""Every experiment of the reports, and the same in Keras, kept part by part, and a report of it.
+"""Every experiment of the reports, in skscratch and in Keras, and a report of them.
 
-A part is one training, or the classifiers on one encoder. What is finished is kept in the folder,
-so a comparison that was stopped goes on where it stopped, and one that is complete only writes its
-report again.
+A part is one training, or the classifiers on one encoder. Finished parts are kept in the folder, so
+a comparison that was stopped goes on where it stopped, and a complete one only writes its report
+again.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,22 +17,27 @@ from typing import Any
 
 from sklearn.preprocessing import FunctionTransformer
 
+from benchmarks import keras_models
+from benchmarks.reports import autoencoders, pictures, xor
+from benchmarks.reports.gradients import largest_difference
+from benchmarks.reports.listings import LISTINGS, count_lines
+from benchmarks.reports.plan import PARTS, Plan, Training, plan_for
+from benchmarks.reports.published import PUBLISHED
 from skscratch import AutoencoderTransformer
 from skscratch.core import Corruption, Network
 from skscratch.datasets import Images, subsample
-from skscratch.experiments import compared_pictures, contest, gradients, latent, page, report
-from skscratch.experiments.listings import LISTINGS, count_lines
-from skscratch.experiments.plan import PARTS, Plan, Training, plan_for
+from skscratch.experiments import gradients, latent, page, report
+from skscratch.experiments.pictures import save_pictures
 from skscratch.experiments.progress import Progress, Stage, report_epochs
-from skscratch.experiments.published import PUBLISHED
-from skscratch.experiments.reproduce import METRICS, Reproduction, check_seed, make_folder
-from skscratch.experiments.store import LEDGER, Store, fingerprint
+from skscratch.experiments.reproduce import Reproduction, check_seed, make_folder
+from skscratch.experiments.store import Store, fingerprint
 from skscratch.experiments.xor import make_network
 
-KEPT = "parts"
 SIZES = ("small", "full")
 SIDES = ("ours", "keras", "best")
 SEPARABLE = tuple(f"separable_{size}" for size in SIZES)
+# Parameters of an autoencoder that are in its widths.
+SHAPE = ("n_components", "hidden_layer_sizes")
 
 Figures = dict[str, Any]
 
@@ -62,43 +66,13 @@ def compare(
     plan: Plan | None = None,
     progress: Progress | None = None,
 ) -> Reproduction:
-    """Run the reports' experiments here and in Keras, and write a report to a folder.
+    """Run the reports' experiments here and in Keras, and write a report to the folder `out`.
 
-    Parameters
-    ----------
-    images : Images
-        Training and test images.
-    out : str or path-like
-        The folder; it is made if need be. Parts that are finished there are not run again, if they
-        were run with the same data, plan and seed.
-    only : iterable of {'gradients', 'xor', 'autoencoder', 'latent'} or None, default=None
-        Parts to run and to report; None is all of them. 'latent' trains the autoencoders that it
-        needs.
-    seed : int, default=0
-        Seed of everything that is drawn.
-    n_jobs : int or None, default=None
-        Threads here; None takes all cores, as TensorFlow does.
-    plan : Plan or None, default=None
-        The choices of the run; None takes those that belong to the name of the images.
-    progress : Progress or None, default=None
-        Progress reporter, or None.
-
-    Returns
-    -------
-    Reproduction
-        The folder and the figures.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If TensorFlow is not installed.
-    NotADirectoryError
-        If `out` is a file.
-    ValueError
-        If `seed` is negative, or a part is unknown.
+    `only` names the parts to run, None all of them; "latent" trains the autoencoders that it needs.
+    Finished parts in the folder are not run again, if data, plan and seed are the same.
     """
     parts = check_parts(PARTS if only is None else only)
-    contest.import_keras()
+    keras_models.import_keras()
     run = _Comparison(
         images,
         make_folder(out),
@@ -112,28 +86,12 @@ def compare(
 
 
 def check_parts(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the parts of a comparison in their order.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Names of parts.
-
-    Returns
-    -------
-    tuple of str
-        The same, each once.
-
-    Raises
-    ------
-    ValueError
-        If one is unknown, or there is none.
-    """
+    """Return the parts of a comparison in their order, each once."""
     chosen = list(names)
     unknown = [name for name in chosen if name not in PARTS]
     if unknown or not chosen:
-        said = f"Unknown: {', '.join(map(repr, unknown))}." if unknown else "None was named."
-        raise ValueError(f"The parts of a comparison are {', '.join(PARTS)}. {said}")
+        mistake = f"Unknown: {', '.join(map(repr, unknown))}." if unknown else "None was named."
+        raise ValueError(f"The parts of a comparison are {', '.join(PARTS)}. {mistake}")
     return tuple(part for part in PARTS if part in chosen)
 
 
@@ -154,12 +112,8 @@ class _Comparison:
         self.plan, self.progress = plan, progress
         n_train, n_test = map(min, plan.small, (len(images.X_train), len(images.X_test)))
         self.images = {"small": subsample(images, n_train, n_test, seed=seed), "full": images}
-        kept = make_folder(folder / KEPT)
-        self.store = Store(
-            kept,
-            fingerprint(images, plan, seed),
-            reuse=(kept / LEDGER).exists(),
-            note=progress.note,
+        self.store = Store.resume(
+            folder / "parts", fingerprint(images, plan, seed), note=progress.note
         )
         self.walls: dict[str, float] = {}
         self.encoders: dict[tuple[str, str], Encoder] = {}
@@ -181,10 +135,11 @@ class _Comparison:
         for part in self.parts:
             metrics[part] = run[part]()
         metrics["listings"] = listing_facts()
-        metrics["rows"] = [row.beside(metrics) for row in PUBLISHED if row.part in self.parts]
+        metrics["rows"] = [row.row(metrics) for row in PUBLISHED if row.part in self.parts]
         metrics["total_seconds"] = sum(self.walls.values())
         self.draw(metrics)
-        return self.write(metrics)
+        page.write_report(self.folder, metrics, "comparison.md.jinja", "benchmarks.reports")
+        return Reproduction(self.folder, metrics)
 
     # Parts, each kept when it is finished.
 
@@ -192,21 +147,16 @@ class _Comparison:
         self, name: str, title: str, total: int | None, compute: Callable[[Stage], Figures]
     ) -> Figures:
         """Return the figures of a part, computed now unless they are kept."""
-        known = self.store.get(f"{name}.json", _read_json)
-        if known is None:
+
+        def timed() -> Figures:
             started = time.perf_counter()
             with self.progress.stage(title, total) as step:
                 figures = compute(step)
-            kept = {"figures": figures, "wall": time.perf_counter() - started}
-            text = json.dumps(kept, indent=1, allow_nan=False)
-            self.store.put(f"{name}.json", lambda path: _write(path, text), {})
-            # Kept figures and fresh ones have been through JSON alike.
-            known = json.loads(text), {}
-        else:
-            self.progress.note(f"{title}: finished earlier")
-        self.walls[name] = known[0]["wall"]
-        figures = known[0]["figures"]
-        assert isinstance(figures, dict)
+            return {"figures": figures, "wall": time.perf_counter() - started}
+
+        kept = self.store.part(name, timed, title=title)
+        self.walls[name] = kept["wall"]
+        figures: Figures = kept["figures"]
         return figures
 
     def check_gradients(self) -> Figures:
@@ -215,7 +165,7 @@ class _Comparison:
             result = gradients.check_gradients(
                 seed=self.seed, pairs=pairs, on_check=lambda check: step()
             )
-            difference = gradients.largest_difference(self.seed)
+            difference = largest_difference(self.seed)
             facts = report.gradient_facts(result)
             return {"pairs": pairs, "largest_difference": difference, **facts}
 
@@ -229,16 +179,14 @@ class _Comparison:
             figures: Figures = {"rates": [rate, fast], "n_plain": n_plain, "curves": {}}
             sides = (("ours", "ours", rate), ("keras", "keras", rate), ("best", "ours", fast))
             for name, side, lr in sides:
-                run = contest.run_xor_on(side, make_network(self.seed), lr, epochs)
+                run = xor.run_xor_on(side, make_network(self.seed), lr, epochs)
                 figures[name] = [
                     {**asdict(reading), "largest_error": reading.largest_error}
                     for reading in run.readings
                 ]
                 figures["stride"], figures["curves"][name] = run.stride, list(run.curve)
                 step(f"{name}: loss {run.readings[-1].loss:.2e}")
-            figures["plain_seconds"] = contest.plain_keras_epoch(
-                make_network(self.seed), rate, n_plain
-            )
+            figures["plain_seconds"] = xor.plain_keras_epoch(make_network(self.seed), rate, n_plain)
             step(f"plain fit in Keras: {1e3 * figures['plain_seconds']:.1f} ms an epoch")
             return figures
 
@@ -299,9 +247,9 @@ class _Comparison:
         return self.images["small" if run.endswith("_small") else "full"]
 
     def train_alike(self, run: str, side: str, step: Stage) -> tuple[Network, int, Figures]:
-        """Train as the reports did, here or in Keras."""
+        """Train as the reports did, in skscratch or in Keras."""
         training, images = self.plan.shapes[run.partition("_")[0]], self.data_of(run)
-        result = contest.run_training(
+        result = autoencoders.run_training(
             side, training, images, seed=self.seed, n_jobs=self.n_jobs, on_epoch=step
         )
         figures = {
@@ -312,7 +260,7 @@ class _Comparison:
         return result.network, result.n_encoder, figures
 
     def train_best(self, run: str, side: str, step: Stage) -> tuple[Network, int, Figures]:
-        """Train by the best recipe that is known, here only."""
+        """Train by the best recipe that is known, in skscratch only."""
         images, recipe = self.data_of(run), self.recipe(run)
         encoder = AutoencoderTransformer(**recipe, random_state=self.seed, n_jobs=self.n_jobs)
         report_epochs(encoder, step)
@@ -320,9 +268,9 @@ class _Comparison:
         encoder.fit(images.X_train)
         seconds = time.perf_counter() - started
         network, n_layers = without_noise(encoder)
-        mark = contest.read_errors(network, images, encoder.n_iter_, seconds)
+        mark = autoencoders.read_errors(network, images, encoder.n_iter_, seconds)
         widths = [W.shape[0] for W in encoder.coefs_] + [encoder.n_features_in_]
-        facts = {name: _told(value) for name, value in recipe.items() if name not in SHAPE}
+        facts = {name: _json_value(value) for name, value in recipe.items() if name not in SHAPE}
         return network, n_layers, {"marks": [asdict(mark)], "recipe": facts, "widths": widths}
 
     def classify_all(self) -> Figures:
@@ -336,17 +284,17 @@ class _Comparison:
         encoder, plan = self.encoder(run, side), self.plan
 
         def compute(step: Stage) -> Figures:
-            # Keras' features are classified for the table only: by the two that the reports have.
-            elsewhere = side == "keras"
+            # Keras' features are only for the table: by the two classifiers of the reports.
+            all_classifiers = side != "keras"
             result = latent.run_latent(
                 self.data_of(run),
                 encoder.transformer,
                 svm=plan.svm,
                 rbf=plan.rbf,
-                nystroem=None if elsewhere else plan.nystroem,
+                nystroem=plan.nystroem if all_classifiers else None,
                 n_rbf=plan.n_rbf,
                 seed=self.seed,
-                liblinear=not elsewhere,
+                liblinear=all_classifiers,
                 on_classifier=step,
             )
             facts = report.latent_facts(result)
@@ -356,45 +304,17 @@ class _Comparison:
         title = f"Classifiers on {run.replace('_', ', ')}: {side}"
         return self.keep(f"latent_{run}_{side}", title, 2 if side == "keras" else 4, compute)
 
-    # What a reader gets.
-
     def draw(self, metrics: Figures) -> None:
         networks = {}
         if "autoencoder" in metrics:
             wide = list(self.plan.shapes)[-1]
             networks = {side: self.encoder(f"{wide}_full", side).network for side in SIDES}
-        drawings = compared_pictures.all_pictures(metrics, self.images["full"], networks)
-        with self.progress.stage("Pictures", len(drawings)) as step:
-            for name, picture in drawings.items():
-                picture().savefig(self.folder / name)
-                step()
-
-    def write(self, metrics: Figures) -> Reproduction:
-        text = json.dumps(metrics, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        (self.folder / METRICS).write_text(text, encoding="utf-8")
-        page.write_pages(self.folder, "comparison.md.jinja", json.loads(text))
-        return Reproduction(self.folder, metrics)
-
-
-# Parameters of an autoencoder that its widths tell.
-SHAPE = ("n_components", "hidden_layer_sizes")
+        drawings = pictures.all_pictures(metrics, self.images["full"], networks)
+        save_pictures(drawings, self.folder, self.progress)
 
 
 def without_noise(encoder: AutoencoderTransformer) -> tuple[Network, int]:
-    """Return a fitted autoencoder as a network that can be kept, and its encoder's layers.
-
-    Parameters
-    ----------
-    encoder : AutoencoderTransformer
-        The fitted autoencoder.
-
-    Returns
-    -------
-    network : skscratch.core.Network
-        The same without custom noise, from images to reconstructions.
-    n_layers : int
-        How many of its layers are the encoder.
-    """
+    """Return a fitted autoencoder as a network that can be kept, and its encoder's layers."""
     halves = [
         [layer for layer in half.layers if not isinstance(layer, Corruption)]
         for half in (encoder.encoder_, encoder.decoder_)
@@ -409,13 +329,7 @@ def without_noise(encoder: AutoencoderTransformer) -> tuple[Network, int]:
 
 
 def environment_facts() -> Figures:
-    """Describe the machine and the packages, TensorFlow and Keras included.
-
-    Returns
-    -------
-    dict
-        Versions, platform and number of processors.
-    """
+    """Describe the machine and the packages, TensorFlow and Keras included."""
     facts = report.environment_facts()
     # The distribution of TensorFlow has several names, its module has one.
     tensorflow, keras = (import_module(name) for name in ("tensorflow", "keras"))
@@ -424,13 +338,7 @@ def environment_facts() -> Figures:
 
 
 def listing_facts() -> list[Figures]:
-    """Return the listings, and how many lines each has.
-
-    Returns
-    -------
-    list of dict
-        For JSON.
-    """
+    """Return the listings, and how many lines each has."""
     return [
         {
             **asdict(listing),
@@ -441,14 +349,6 @@ def listing_facts() -> list[Figures]:
     ]
 
 
-def _told(value: Any) -> Any:
-    """Return what JSON can say of a parameter."""
+def _json_value(value: Any) -> Any:
+    """Return a parameter as JSON can hold it."""
     return value if isinstance(value, str | int | float | None) else str(value)
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text + "\n", encoding="utf-8")

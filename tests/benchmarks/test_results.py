@@ -1,11 +1,11 @@
 """Measured figures get into the Markdown pages by a script, and settings too."""
 
 import re
-import sys
 
 import pytest
 
 from benchmarks import results
+from benchmarks.__main__ import main
 from benchmarks.autoencoder import RECIPES
 
 NAMES = ["figures", "keras", "autoencoder", "speed", "shares", "svm"]
@@ -45,9 +45,8 @@ def pages(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["results", *map(str, arguments)])
-    results.main()
+def run(*arguments):
+    main(["results", *map(str, arguments)])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -93,11 +92,11 @@ def test_the_pages_show_the_settings_whose_figures_they_print():
     assert measured == list(RECIPES)
 
 
-def test_new_figures_replace_the_old_ones_and_nothing_else(pages, monkeypatch):
+def test_new_figures_replace_the_old_ones_and_nothing_else(pages):
     before = results.RESULTS.read_text(encoding="utf-8")
     metrics = pages / "metrics.json"
     metrics.write_text(results.json.dumps(METRICS), encoding="utf-8")
-    run(monkeypatch, "figures", metrics)
+    run("figures", metrics)
     after = results.RESULTS.read_text(encoding="utf-8")
     begin, end = "<!-- figures: begin -->", "<!-- figures: end -->"
     assert after.partition(begin)[0] == before.partition(begin)[0]
@@ -113,7 +112,7 @@ def test_new_figures_replace_the_old_ones_and_nothing_else(pages, monkeypatch):
     }
 
 
-def test_the_readme_follows_when_a_benchmark_is_inserted(pages, monkeypatch):
+def test_the_readme_follows_when_a_benchmark_is_inserted(pages):
     benchmark = pages / "autoencoder.md"
     benchmark.write_text(
         "| recipe | test MSE | LinearSVM | SVC, RBF | fine-tuned |\n|---|---|---|---|---|\n"
@@ -121,7 +120,7 @@ def test_the_readme_follows_when_a_benchmark_is_inserted(pages, monkeypatch):
         "| good: b | 0.00100 (0.00090 to 0.00110) | 90.00% | 98.00% | – |\n",
         encoding="utf-8",
     )
-    run(monkeypatch, "autoencoder", benchmark)
+    run("autoencoder", benchmark)
     readme = results.README.read_text(encoding="utf-8")
     assert "test MSE (recipe `good`) | 0.00100 (0.00090 to 0.00110) |" in readme
     assert "test accuracy (recipe `poor`) | 91.00% |" in readme
@@ -147,7 +146,7 @@ def test_mistakes_change_nothing(arguments, message, pages, monkeypatch):
     monkeypatch.chdir(pages)
     before = results.RESULTS.read_text(encoding="utf-8")
     with pytest.raises(SystemExit, match=message):
-        run(monkeypatch, *arguments)
+        run(*arguments)
     assert results.RESULTS.read_text(encoding="utf-8") == before
 
 

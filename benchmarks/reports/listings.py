@@ -1,7 +1,7 @@
 """The code that the report shows for both libraries, and how long it is.
 
-Each listing is a whole program but for the data, which it expects in `X` and `y`. The tests run
-them, and the lines are counted from here, so the report shows what was counted.
+Each listing is a whole program except for the data, which it expects in `X` and `y`. The tests run
+the listings, and the lines are counted here, so that the report shows what was counted.
 """
 
 from __future__ import annotations
@@ -11,15 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Listing:
-    """The same task in both libraries.
-
-    Parameters
-    ----------
-    name : str
-        The task.
-    ours, keras : str
-        The two programs.
-    """
+    """The same task as a program in both libraries."""
 
     name: str
     ours: str
@@ -27,24 +19,7 @@ class Listing:
 
 
 def count_lines(code: str) -> int:
-    r"""Count the lines of a program that are neither empty nor comments.
-
-    Parameters
-    ----------
-    code : str
-        The program.
-
-    Returns
-    -------
-    int
-        Their number.
-
-    Examples
-    --------
-    >>> from skscratch.experiments.listings import count_lines
-    >>> count_lines("x = 1\n\n# a comment\ny = 2\n")
-    2
-    """
+    """Count the lines of a program that are neither empty nor comments."""
     lines = (line.strip() for line in code.splitlines())
     return sum(bool(line) and not line.startswith("#") for line in lines)
 

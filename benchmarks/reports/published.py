@@ -1,12 +1,12 @@
-"""The figures that the five student reports published, and ours to compare them with.
+"""The figures that the five student reports published, and where ours are that belong to them.
 
-A report that tells no figure of a kind has no row of that kind. Where a report does not tell its
-settings in full, the nearest of those that the others tell are used, and the page says so.
+A report that gives no figure of a kind has no row of that kind. If a report does not give all its
+settings, the nearest ones of the other reports are used, and the page says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from skscratch.experiments.latent import RBF
@@ -17,27 +17,11 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Published:
-    """One figure of one report.
+    """One figure of one report, and the places of ours among the figures of a run.
 
-    Parameters
-    ----------
-    part : str
-        The part of the comparison that it belongs to.
-    what : str
-        What was measured.
-    report : int
-        Number of the report, from 0 to 4.
-    figure : float
-        What the report has.
-    keras : float or None
-        What the report has for Keras, if it says.
-    kind : str
-        How to write the figure.
-    higher : bool
-        Whether more is better.
-    ours, best, rival : tuple of str and int
-        Where our figure stands among the figures of a run: at the report's settings, at our best,
-        and Keras'. An empty tuple where there is none.
+    `keras` is what the report gives for Keras, or None; `kind` is how to write the figure; `higher`
+    is whether more is better. `ours`, `best` and `rival` are the places of the figures at the
+    report's settings, at our best, and of Keras; an empty tuple if there is none.
     """
 
     part: str
@@ -51,30 +35,12 @@ class Published:
     best: Place
     rival: Place
 
-    def beside(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Return the figure as a row of the table, with ours and Keras'.
-
-        Parameters
-        ----------
-        metrics : dict
-            The figures of a run.
-
-        Returns
-        -------
-        dict
-            The row, for JSON.
-        """
+    def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Return the figure as a row of the table, with ours and Keras', for JSON."""
         ours, best, rival = (_found(metrics, p) for p in (self.ours, self.best, self.rival))
         reached = [value for value in (ours, best) if value is not None]
         sign = 1 if self.higher else -1
-        return {
-            "part": self.part,
-            "what": self.what,
-            "report": self.report,
-            "figure": self.figure,
-            "keras": self.keras,
-            "kind": self.kind,
-            "higher": self.higher,
+        return asdict(self) | {
             "ours": ours,
             "best": best,
             "rival": rival,
@@ -92,9 +58,9 @@ def _found(metrics: dict[str, Any], place: Place) -> float | None:
 
 
 def _xor(what: str, report: int, figure: float, reading: int, name: str) -> Published:
-    here, fast, keras = (("xor", side, reading, name) for side in ("ours", "best", "keras"))
+    ours, best, rival = (("xor", side, reading, name) for side in ("ours", "best", "keras"))
     kind: Kind = "scientific" if name == "loss" else "three"
-    return Published("xor", what, report, figure, None, kind, False, here, fast, keras)
+    return Published("xor", what, report, figure, None, kind, False, ours, best, rival)
 
 
 def _trained(
@@ -105,8 +71,8 @@ def _trained(
     run: str,
     name: str,
 ) -> Published:
-    # A wide autoencoder is read after 20 epochs first: so far the report's own figure goes.
-    here, best, there = (("autoencoder", run, side) for side in ("ours", "best", "keras"))
+    # A wide autoencoder is read after 20 epochs first, as in the report.
+    ours, best, rival = (("autoencoder", run, side) for side in ("ours", "best", "keras"))
     return Published(
         "autoencoder",
         what,
@@ -115,9 +81,9 @@ def _trained(
         keras,
         "seconds" if name == "seconds" else "error",
         False,
-        (*here, "marks", 0, name),
+        (*ours, "marks", 0, name),
         (*best, "marks", 0, name),
-        (*there, "marks", 0, name),
+        (*rival, "marks", 0, name),
     )
 
 

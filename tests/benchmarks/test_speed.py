@@ -1,19 +1,20 @@
-"""The benchmarks, on few rows: what they write, never how fast anything was."""
+"""The benchmark of speed, on few rows: what it writes, never how fast anything was."""
 
 import json
 import shutil
-import sys
 
 import pytest
 
-from benchmarks import protocol, shares
-from benchmarks.__main__ import main, verdict
+from benchmarks import protocol, speed
+from benchmarks.__main__ import main
+from benchmarks.speed import format_ratio
 from benchmarks.workloads import GROWTH, OURS, SCIKIT_LEARN, UNSHUFFLED, WORKLOADS, Workload
+from skscratch.experiments import settings
 
 
 @pytest.fixture
 def without_frameworks(monkeypatch):
-    """Let Keras and PyTorch be missing, which also makes the contest short."""
+    """Let Keras and PyTorch be missing, which also makes the run short."""
     real = protocol.Contestant._ask
 
     def ask(self, question):
@@ -25,10 +26,10 @@ def without_frameworks(monkeypatch):
 
 
 @pytest.mark.usefixtures("without_frameworks")
-def test_a_contest_names_the_missing_writes_all_and_is_kept(tmp_path, monkeypatch, capsys):
-    command = ["benchmarks", "--out", str(tmp_path), "--workload", "xor", "--epochs", "20"]
-    monkeypatch.setattr(sys, "argv", [*command, "--repetitions", "1"])
-    main()
+def test_a_run_names_the_missing_writes_all_and_is_kept(tmp_path, monkeypatch, capsys):
+    command = ["speed", "--out", str(tmp_path), "--workload", "xor", "--epochs", "20"]
+    command += ["--repetitions", "1"]
+    main(command)
     text = capsys.readouterr().out
     assert "| xor | Keras | not installed |" in text
     assert text.endswith((tmp_path / "speed.md").read_text() + "\n")
@@ -45,14 +46,13 @@ def test_a_contest_names_the_missing_writes_all_and_is_kept(tmp_path, monkeypatc
     def again(*arguments):
         raise AssertionError("what is finished is kept")
 
-    monkeypatch.setattr("benchmarks.__main__.contest", again)
-    main()
+    monkeypatch.setattr(speed, "run_workload", again)
+    main(command)
+    assert "xor: finished earlier" in capsys.readouterr().out
 
     shutil.copytree(tmp_path, tmp_path / "again")
     joined = tmp_path / "joined"
-    command = ["benchmarks", "--join", str(tmp_path), str(tmp_path / "again"), "--out", str(joined)]
-    monkeypatch.setattr(sys, "argv", command)
-    main()
+    main(["speed", "--join", str(tmp_path), str(tmp_path / "again"), "--out", str(joined)])
     together = json.loads((joined / "speed.json").read_text())["workloads"]["xor"]
     assert together["against"] == found["against"]
     assert together["turns"][OURS] == 2 * found["turns"][OURS]
@@ -79,17 +79,14 @@ XOR = {"task": {"epochs": 4}, "contestants": {OURS: {"version": "1"}}}
         (None, r"holds no finished run: speed\.json is missing"),
     ],
 )
-def test_only_finished_runs_of_the_same_work_are_joined(other, message, tmp_path, monkeypatch):
+def test_only_finished_runs_of_the_same_work_are_joined(other, message, tmp_path):
     for name, run in (("one", RUN | {"workloads": {"xor": XOR}}), ("other", other)):
         (tmp_path / name).mkdir()
         if run is not None:
             (tmp_path / name / "speed.json").write_text(json.dumps(run))
     folders = [str(tmp_path / name) for name in ("one", "other")]
-    monkeypatch.setattr(
-        sys, "argv", ["benchmarks", "--out", str(tmp_path / "both"), "--join", *folders]
-    )
     with pytest.raises(SystemExit, match=message):
-        main()
+        main(["speed", "--out", str(tmp_path / "both"), "--join", *folders])
     assert not (tmp_path / "both").exists()
 
 
@@ -101,10 +98,9 @@ def test_only_finished_runs_of_the_same_work_are_joined(other, message, tmp_path
         (["--join", "a", "b", "--out", "b"], "different folders"),
     ],
 )
-def test_joining_says_what_makes_no_sense(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+def test_joining_says_what_makes_no_sense(arguments, message, capsys):
     with pytest.raises(SystemExit):
-        main()
+        main(["speed", *arguments])
     assert message in capsys.readouterr().err
 
 
@@ -121,8 +117,8 @@ def test_a_ratio_at_worse_quality_does_not_count():
         "our_loss": 0.3,
         "loss": 0.2,
     }
-    assert verdict(SCIKIT_LEARN, found) == "does not count: our loss 0.3, theirs 0.2"
-    assert verdict(SCIKIT_LEARN, found | {"equal_quality": True}) == "5.00 (4.00 to 6.00)"
+    assert format_ratio(SCIKIT_LEARN, found) == "does not count: our loss 0.3, theirs 0.2"
+    assert format_ratio(SCIKIT_LEARN, found | {"equal_quality": True}) == "5.00 (4.00 to 6.00)"
 
 
 def test_a_failing_contestant_says_why(tmp_path):
@@ -131,7 +127,7 @@ def test_a_failing_contestant_says_why(tmp_path):
     )
     with (
         pytest.raises(RuntimeError, match=r"(?s)skscratch ended: .*mnist\.npz"),
-        protocol.Contestant.enter(task),
+        protocol.Contestant.start(task),
     ):
         pass
 
@@ -153,15 +149,8 @@ def test_what_grows_is_named_in_every_point(axis):
     assert all(axis in point for point in points)
 
 
-def test_shares_of_a_fit_add_up(tmp_path, monkeypatch, capsys):
-    command = ["shares", "--out", str(tmp_path), "--workload", "pipeline-search", "--rows", "200"]
-    monkeypatch.setattr(sys, "argv", command)
-    shares.main()
-    header, _, row, _, facts = (tmp_path / "shares.md").read_text().splitlines()
-    assert "one thread" in facts
-    assert header.split(" | ")[1:] == [*shares.KINDS[:-1], shares.REST + " |"]
-    figures = [int(cell.strip(" %|")) for cell in row.split(" | ")[1:]]
-    assert sum(figures) == pytest.approx(100, abs=len(figures))
-    assert figures[shares.KINDS.index(shares.PRODUCTS)] > 0
-    assert figures[shares.KINDS.index("LinearSVM")] > 0
-    assert row in capsys.readouterr().out
+def test_the_wide_autoencoder_is_that_of_the_main_job():
+    # A literal there, because a contestant imports nothing of skscratch before it is timed.
+    encoder = settings.MNIST.encoder
+    half = (*encoder["hidden_layer_sizes"], encoder["n_components"])
+    assert WORKLOADS["ae-wide"].widths == half + half[-2::-1]

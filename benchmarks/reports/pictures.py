@@ -1,4 +1,4 @@
-"""The pictures of a comparison. Each function draws one and returns the figure."""
+"""The pictures of the comparison. Each function draws one and returns the figure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skscratch.experiments.pictures import blank, draw_confusion
 Array = npt.NDArray[Any]
 Figures = Mapping[str, Any]
 
-# Colours that stay apart for colour-blind readers, and a line style each for those who print.
+# Colours for colour-blind readers, and line styles for black-and-white print.
 LOOKS: dict[str, dict[str, Any]] = {
     "ours": {"color": "#0072B2", "linestyle": "-", "label": "skscratch"},
     "keras": {"color": "#D55E00", "linestyle": "--", "label": "Keras"},
@@ -34,22 +34,7 @@ ROWS = {
 def all_pictures(
     metrics: Figures, images: Images, networks: Mapping[str, Network]
 ) -> dict[str, Callable[[], Figure]]:
-    """Return a function for each picture of the report, by the name of its file.
-
-    Parameters
-    ----------
-    metrics : mapping
-        The figures of the comparison.
-    images : Images
-        Training and test images.
-    networks : mapping
-        Side -> autoencoder whose reconstructions are drawn; it may be empty.
-
-    Returns
-    -------
-    dict
-        File name -> function without arguments that draws the picture.
-    """
+    """Return a function for each picture of the report, by the name of its file."""
     drawings: dict[str, Callable[[], Figure]] = {}
     if "xor" in metrics:
         drawings["xor_curves.png"] = partial(xor_curves, metrics["xor"])
@@ -77,18 +62,7 @@ def _pair(title: str, ylabel: str) -> tuple[Figure, Any, Any]:
 
 
 def xor_curves(xor: Figures) -> Figure:
-    """Draw the losses of the exclusive or in both libraries.
-
-    Parameters
-    ----------
-    xor : mapping
-        Figures of that part.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The picture.
-    """
+    """Draw the losses of the exclusive or in both libraries."""
     figure, left, right = _pair("Exclusive or", "mean squared error")
     for side, look in LOOKS.items():
         losses = xor["curves"][side]
@@ -102,18 +76,7 @@ def xor_curves(xor: Figures) -> Figure:
 
 
 def training_curves(run: Figures) -> Figure:
-    """Draw the losses of an autoencoder in both libraries.
-
-    Parameters
-    ----------
-    run : mapping
-        Figures of that run.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The picture.
-    """
+    """Draw the losses of an autoencoder in both libraries."""
     widths = "–".join(map(str, run["widths"][: len(run["widths"]) // 2 + 1]))
     figure, left, right = _pair(f"Autoencoder {widths}, {run['n_train']:,} images", "training loss")
     for side in ("ours", "keras"):
@@ -128,20 +91,7 @@ def training_curves(run: Figures) -> Figure:
 
 
 def reconstructions(images: Images, networks: Mapping[str, Network]) -> Figure:
-    """Draw the first test image of each class, and what each autoencoder makes of it.
-
-    Parameters
-    ----------
-    images : Images
-        Training and test images.
-    networks : mapping
-        Side -> autoencoder.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The picture.
-    """
+    """Draw the first test image of each class, and what each autoencoder makes of it."""
     _, first = np.unique(images.y_test, return_index=True)
     X = images.X_test[first]
     height, width = images.image_shape
@@ -166,20 +116,7 @@ def reconstructions(images: Images, networks: Mapping[str, Network]) -> Figure:
 
 
 def confusion(classified: Figures, images: Images) -> Figure:
-    """Draw the confusion matrix of the linear SVM.
-
-    Parameters
-    ----------
-    classified : mapping
-        Figures of the classifiers on one encoder.
-    images : Images
-        Training and test images.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The picture.
-    """
+    """Draw the confusion matrix of the linear SVM."""
     matrix = np.array(classified["confusion"])
     title = f"Linear SVM on latent features: {matrix.sum():,} test images"
     return draw_confusion(matrix, np.unique(images.y_test), title)

@@ -1,34 +1,32 @@
 import dataclasses
-import importlib
 import json
 import math
 import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import keras_models
+from benchmarks.__main__ import main
+from benchmarks.reports import autoencoders, comparison, pictures, xor
+from benchmarks.reports.autoencoders import SkscratchTraining, make_autoencoder, run_training
+from benchmarks.reports.comparison import SEPARABLE, check_parts, compare, without_noise
+from benchmarks.reports.gradients import largest_difference
+from benchmarks.reports.listings import LISTINGS, count_lines
+from benchmarks.reports.plan import DIGITS, MNIST, Plan, Training, plan_for
+from benchmarks.reports.published import PUBLISHED
+from benchmarks.reports.xor import plain_keras_epoch, run_xor_on
+from skscratch import datasets
 from skscratch.core import Dense, Network, Sigmoid, Tanh
 from skscratch.datasets import load_digits, subsample
-from skscratch.experiments import compare, compared_pictures, contest, page, plan_for, report
-from skscratch.experiments.compare import SEPARABLE, check_parts, without_noise
-from skscratch.experiments.contest import (
-    SkscratchTraining,
-    make_autoencoder,
-    run_training,
-    run_xor_on,
-)
+from skscratch.experiments import page, report
 from skscratch.experiments.latent import LIBLINEAR, NYSTROEM, RBF
-from skscratch.experiments.listings import LISTINGS, count_lines
-from skscratch.experiments.plan import DIGITS, MNIST, Plan, Training
 from skscratch.experiments.progress import Progress
-from skscratch.experiments.published import PUBLISHED
 from skscratch.experiments.xor import make_network
 from skscratch.images import RandomWarp
-
-# `skscratch.experiments.compare` is the function; this is its module.
-compare_module = importlib.import_module("skscratch.experiments.compare")
 
 # Keras gives NumPy 2 an array that does not know the argument `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -66,13 +64,12 @@ class Notes(Progress):
 
 
 def stand_in(patch):
-    """Let this library do Keras' part as well, so that a comparison needs no TensorFlow."""
-    run_training, run_xor_on = contest.run_training, contest.run_xor_on
-    patch.setattr(contest, "import_keras", lambda: None)
-    patch.setattr(contest, "run_training", lambda side, *a, **k: run_training("ours", *a, **k))
-    patch.setattr(contest, "run_xor_on", lambda side, *a: run_xor_on("ours", *a))
-    patch.setattr(contest, "plain_keras_epoch", lambda *args: 0.01)
-    patch.setattr(compare_module, "environment_facts", report.environment_facts)
+    """Let skscratch do Keras' part as well, so that a comparison needs no TensorFlow."""
+    patch.setattr(keras_models, "import_keras", lambda: None)
+    patch.setattr(autoencoders, "run_training", lambda side, *a, **k: run_training("ours", *a, **k))
+    patch.setattr(xor, "run_xor_on", lambda side, *a: run_xor_on("ours", *a))
+    patch.setattr(xor, "plain_keras_epoch", lambda *args: 0.01)
+    patch.setattr(comparison, "environment_facts", report.environment_facts)
 
 
 @pytest.fixture
@@ -81,7 +78,7 @@ def keras_stand_in(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def comparison(images, tmp_path_factory):
+def compared(images, tmp_path_factory):
     """One whole comparison, but for Keras; tests must leave its folder as it is."""
     with pytest.MonkeyPatch.context() as patch:
         stand_in(patch)
@@ -90,11 +87,11 @@ def comparison(images, tmp_path_factory):
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    monkeypatch.setattr(compared_pictures, "all_pictures", lambda *results: {})
+    monkeypatch.setattr(pictures, "all_pictures", lambda *results: {})
     monkeypatch.setattr(page, "_embed_pictures", lambda tokens, folder: None)
 
 
-# Both sides do the same.
+# Both libraries do the same.
 
 
 @pytest.mark.parametrize("shape", TINY.shapes)
@@ -124,18 +121,42 @@ def test_both_libraries_learn_the_same_exclusive_or():
     np.testing.assert_allclose(ours.curve, theirs.curve, rtol=1e-6)
     for mine, other in zip(ours.readings, theirs.readings, strict=True):
         np.testing.assert_allclose(mine.outputs, other.outputs, rtol=1e-6)
-    assert contest.plain_keras_epoch(make_network(0), 0.5, 1) > 0
+    assert plain_keras_epoch(make_network(0), 0.5, 1) > 0
 
 
-def test_a_training_in_legs_is_one_training(images):
+def test_a_training_is_read_at_its_marks():
+    training = Training((32,), 8, "adam", 1e-3, 32, (1, 2))
+    result = run_training("ours", training, load_digits(), seed=0)
+    assert [mark.epoch for mark in result.marks] == [1, 2]
+    assert len(result.losses) == 2
+
+
+def test_the_exclusive_or_is_learned():
+    run = run_xor_on("ours", make_network(0), 0.5, (500, 1000, 5000))
+    assert (run.stride, len(run.curve)) == (500, 10)
+    assert run.readings[-1].largest_error < 0.03
+
+
+def test_training_in_steps_is_one_training(images):
     networks = [make_autoencoder(TINY.shapes["deep"], 64, 0)[0] for _ in range(2)]
-    whole, legs = (
+    whole, steps = (
         SkscratchTraining(n, TINY.shapes["deep"], images.X_train, 0, 1) for n in networks
     )
     whole.train(3, lambda loss: None)
     for n_epochs in (1, 2):
-        legs.train(n_epochs, lambda loss: None)
+        steps.train(n_epochs, lambda loss: None)
     np.testing.assert_array_equal(networks[0].params, networks[1].params)
+
+
+def test_the_largest_difference_separates_right_gradients_from_wrong_ones(monkeypatch):
+    right = largest_difference()
+    assert right < 1e-11
+
+    def backward(self, p, g, f):
+        f.dx[...] = 1.01 * f.dy * (1 - f.y * f.y)
+
+    monkeypatch.setattr(Tanh, "backward", backward)
+    assert largest_difference() > 1e-5
 
 
 def test_noise_is_left_out_of_what_is_kept(images):
@@ -152,9 +173,9 @@ def test_noise_is_left_out_of_what_is_kept(images):
 # The whole comparison.
 
 
-def test_every_part_has_its_figures(comparison):
-    metrics = json.loads((comparison.folder / "metrics.json").read_text())
-    assert metrics == json.loads(json.dumps(comparison.metrics))
+def test_every_part_has_its_figures(compared):
+    metrics = json.loads((compared.folder / "metrics.json").read_text())
+    assert metrics == json.loads(json.dumps(compared.metrics))
     assert metrics["parts"] == ["gradients", "xor", "autoencoder", "latent"]
     assert metrics["gradients"]["largest_difference"] < 1e-11
     assert [reading["epochs"] for reading in metrics["xor"]["keras"]] == [10, 20, 40]
@@ -172,12 +193,12 @@ def test_every_part_has_its_figures(comparison):
     assert math.isfinite(metrics["total_seconds"])
 
 
-def test_every_figure_of_the_table_stands_on_the_page(comparison):
-    text = comparison.report.read_text()
+def test_every_figure_of_the_table_stands_on_the_page(compared):
+    text = compared.report.read_text()
     table = text.partition("## At a glance")[2].partition("\n## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ") and "---" not in line][1:]
     assert len(lines) == len(PUBLISHED)
-    for line, row in zip(lines, comparison.metrics["rows"], strict=True):
+    for line, row in zip(lines, compared.metrics["rows"], strict=True):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         assert cells[:2] == [row["what"], str(row["report"])]
         for cell, name in zip(cells[2:], ("figure", "keras", "ours", "best", "rival"), strict=True):
@@ -186,8 +207,8 @@ def test_every_figure_of_the_table_stands_on_the_page(comparison):
                 assert float(cell) == pytest.approx(row[name], abs=1e-5)
 
 
-def test_tables_are_whole(comparison):
-    text = comparison.report.read_text()
+def test_tables_are_whole(compared):
+    text = compared.report.read_text()
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({row.count("|") for row in table.splitlines()}) == 1, table
 
@@ -209,10 +230,10 @@ class Resources(HTMLParser):
                 self.sources.append(value)
 
 
-def test_the_page_for_a_browser_needs_no_other_file(comparison):
-    text = comparison.html.read_text()
+def test_the_page_for_a_browser_needs_no_other_file(compared):
+    text = compared.html.read_text()
     read = Resources(text)
-    pictures = {path.name for path in comparison.folder.glob("*.png")}
+    pictures = {path.name for path in compared.folder.glob("*.png")}
     embedded = [source for source in read.sources if source.startswith("data:image/png;base64,")]
     assert len(embedded) == len(pictures) == 11
     inside = {f"#{name}" for name in read.names}
@@ -224,14 +245,14 @@ def test_the_page_for_a_browser_needs_no_other_file(comparison):
         assert listing.name in text
 
 
-def test_both_pages_have_the_same_tables(comparison):
-    rows = re.findall(r"^\|(?!---)", comparison.report.read_text(), flags=re.MULTILINE)
-    assert Resources(comparison.html.read_text()).tags.count("tr") == len(rows)
+def test_both_pages_have_the_same_tables(compared):
+    rows = re.findall(r"^\|(?!---)", compared.report.read_text(), flags=re.MULTILINE)
+    assert Resources(compared.html.read_text()).tags.count("tr") == len(rows)
 
 
 @pytest.mark.usefixtures("no_pictures", "keras_stand_in")
-def test_finished_parts_are_not_run_again(comparison, images, tmp_path, monkeypatch):
-    for path in comparison.folder.rglob("parts/*"):
+def test_finished_parts_are_not_run_again(compared, images, tmp_path, monkeypatch):
+    for path in compared.folder.rglob("parts/*"):
         (tmp_path / "parts").mkdir(exist_ok=True)
         (tmp_path / "parts" / path.name).write_bytes(path.read_bytes())
 
@@ -240,31 +261,31 @@ def test_finished_parts_are_not_run_again(comparison, images, tmp_path, monkeypa
 
     notes = Notes()
     with monkeypatch.context() as patched:
-        for name in ("run_training", "run_xor_on"):
-            patched.setattr(contest, name, forbidden)
+        patched.setattr(autoencoders, "run_training", forbidden)
+        patched.setattr(xor, "run_xor_on", forbidden)
         again = compare(images, tmp_path, plan=TINY, progress=notes)
-    assert again.metrics == comparison.metrics
+    assert again.metrics == compared.metrics
     assert all(line.endswith("finished earlier") for line in notes.lines)
 
     (tmp_path / "parts" / "deep_full_ours.npz").write_bytes(b"nonsense")
     notes.lines.clear()
     mended = compare(images, tmp_path, plan=TINY, progress=notes)
     assert any("deep_full_ours.npz cannot be used again" in line for line in notes.lines)
-    (deep, before) = (run.metrics["autoencoder"]["deep_full"] for run in (mended, comparison))
+    (deep, before) = (run.metrics["autoencoder"]["deep_full"] for run in (mended, compared))
     assert deep["ours"]["losses"] == before["ours"]["losses"]
 
 
 @pytest.mark.usefixtures("no_pictures", "keras_stand_in")
 def test_a_stopped_comparison_goes_on(images, tmp_path, monkeypatch):
-    run_training = contest.run_training
+    stand_in = autoencoders.run_training
 
     def interrupted(side, *args, **kwargs):
         if side == "keras":
             raise KeyboardInterrupt
-        return run_training(side, *args, **kwargs)
+        return stand_in(side, *args, **kwargs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(contest, "run_training", interrupted)
+        patched.setattr(autoencoders, "run_training", interrupted)
         with pytest.raises(KeyboardInterrupt):
             compare(images, tmp_path, only=["autoencoder"], plan=TINY)
     assert not (tmp_path / "report.md").exists()
@@ -304,7 +325,7 @@ def test_parts_are_run_in_their_order_and_once():
 
 def test_without_tensorflow_it_says_what_to_install(images, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "skscratch\[compare\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "\.\[keras\]"'):
         compare(images, tmp_path / "new", plan=TINY)
     assert not (tmp_path / "new").exists()
 
@@ -314,7 +335,56 @@ def test_another_backend_of_keras_is_refused(monkeypatch):
     keras = pytest.importorskip("keras")
     monkeypatch.setattr(keras.backend, "backend", lambda: "numpy")
     with pytest.raises(ValueError, match="KERAS_BACKEND to tensorflow, not numpy"):
-        contest.import_keras()
+        keras_models.import_keras()
+
+
+# The command line.
+
+
+def test_the_report_goes_to_a_folder_named_after_the_data(images, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tensorflow")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "load_digits", lambda: images)
+    monkeypatch.setattr(comparison, "plan_for", lambda name: TINY)
+    command = ["reports", "--data", "digits", "--only", "gradients"]
+    assert main([*command, "--n-jobs", "1"]) == 0
+    folder = Path("out") / "reports" / "digits"
+    *_, browser, text = capsys.readouterr().out.splitlines()
+    assert browser == f"For a browser: {folder / 'report.html'}"
+    assert text == f"Report: {folder / 'report.md'}"
+    assert (tmp_path / folder / "report.html").exists()
+    assert main(command) == 0
+    assert "Gradient check: finished earlier" in capsys.readouterr().out
+
+
+def refused(capsys, *arguments):
+    """Run, expect a failure, and return its one-line message."""
+    assert main(["reports", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("benchmarks: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_the_command_without_tensorflow_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.setattr(datasets, "load_mnist", lambda folder: pytest.fail("the data were read"))
+    assert 'needs tensorflow, which is missing. To install it: pip install ".[keras]"' in refused(
+        capsys
+    )
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_unknown_parts_are_refused(capsys):
+    line = refused(capsys, "--only", "xor,svm")
+    assert "gradients, xor, autoencoder, latent. Unknown: 'svm'" in line
+
+
+@pytest.mark.usefixtures("keras_stand_in")
+def test_a_mnist_folder_for_other_images_is_refused(capsys):
+    line = refused(capsys, "--data", "digits", "--mnist-dir", "folder")
+    assert "--mnist-dir needs --data mnist" in line
 
 
 # What the page says.
@@ -322,6 +392,7 @@ def test_another_backend_of_keras_is_refused(monkeypatch):
 
 def test_plans_belong_to_names():
     assert plan_for("mnist") is MNIST
+    assert MNIST.shapes["deep"].n_components == 64
     assert plan_for("digits") is plan_for("other") is DIGITS
     for plan in (DIGITS, MNIST):
         assert set(plan.best) == {f"{shape}_{size}" for shape in plan.shapes
@@ -336,8 +407,8 @@ def test_a_figure_is_met_where_it_passes_the_report_and_its_keras(ours, best, me
     (row,) = (row for row in PUBLISHED if row.report == 2 and row.part == "autoencoder")
     marks = {side: {"marks": [{"train_mse": value}]}
              for side, value in (("ours", ours), ("best", best), ("keras", 0.01))}  # fmt: skip
-    beside = row.beside({"autoencoder": {"deep_full": marks}})
-    assert (beside["met"], beside["ours_met"]) == (met, ours_met)
+    shown = row.row({"autoencoder": {"deep_full": marks}})
+    assert (shown["met"], shown["ours_met"]) == (met, ours_met)
 
 
 def test_higher_is_better_where_it_is():
@@ -345,7 +416,7 @@ def test_higher_is_better_where_it_is():
     for accuracy, met in ((0.98, False), (0.985, True)):
         of = {"test_accuracy": {RBF: accuracy}}
         names = ("deep_full_ours", "deep_full_best", "deep_full_keras")
-        assert row.beside({"latent": dict.fromkeys(names, of)})["met"] is met
+        assert row.row({"latent": dict.fromkeys(names, of)})["met"] is met
 
 
 @pytest.mark.parametrize("listing", LISTINGS, ids=lambda listing: listing.name)
@@ -368,6 +439,7 @@ def test_the_listings_run(listing, side, images):
 
 def test_lines_are_counted_without_comments_and_gaps():
     assert count_lines("import keras\n\n# why\nx = 1  # what\n") == 2
+    assert count_lines("x = 1\n\n# a comment\ny = 2\n") == 2
     for listing in LISTINGS:
         assert count_lines(listing.ours) < count_lines(listing.keras)
 
