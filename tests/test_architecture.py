@@ -67,7 +67,7 @@ ESTIMATORS = [
     "autoencoder",
     "linear_svm",
 ]
-USERS = ["datasets", "images", "display", "persistence", "keras"]
+USERS = ["datasets", "images", "callbacks", "display", "persistence", "keras"]
 LAYERS = [
     *[f"skscratch.core.{name}" for name in CORE],
     "skscratch.core",

@@ -7,6 +7,7 @@ from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
 
 import skscratch
+import skscratch.callbacks
 import skscratch.core
 import skscratch.datasets
 import skscratch.display
@@ -41,7 +42,9 @@ OWN_METHODS = [
 ]
 FUNCTIONS = [
     "skscratch.core.gradient_check",
+    "skscratch.core.minimise_lbfgs",
     "skscratch.core.train",
+    *(f"skscratch.callbacks.{name}" for name in skscratch.callbacks.__all__),
     *(f"skscratch.datasets.{name}" for name in skscratch.datasets.__all__),
     *(f"skscratch.display.{name}" for name in skscratch.display.__all__),
     *(f"skscratch.images.{name}" for name in skscratch.images.__all__),

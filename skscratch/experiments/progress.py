@@ -22,6 +22,8 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from skscratch.callbacks import EpochCallback
+
 # Lines about the epochs of one training, in a log.
 LINES = 5
 
@@ -214,8 +216,8 @@ def report_epochs(estimator: Any, stage: Stage) -> None:
         estimator.set_callbacks(EpochReporter(stage))
 
 
-class EpochReporter:
-    """Reports each epoch to a stage, through scikit-learn's callback protocol.
+class EpochReporter(EpochCallback):
+    """Reports each epoch to a stage.
 
     Parameters
     ----------
@@ -232,51 +234,23 @@ class EpochReporter:
         Parameters
         ----------
         estimator : estimator instance
-            What is fitted.
+            The estimator that is fitted.
         context : sklearn.callback.CallbackContext
             The task of the fit.
         """
         self.total, self.started = context.max_subtasks, time.perf_counter()
 
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Begin a task, which is the whole fit or one epoch.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            What is fitted.
-        context : sklearn.callback.CallbackContext
-            The task.
-        """
-
-    def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any) -> None:
+    def on_epoch(self, record: dict[str, Any]) -> None:
         """Report an epoch.
 
         Parameters
         ----------
-        estimator : estimator instance
-            What is fitted.
-        context : sklearn.callback.CallbackContext
-            The task.
-        fitted_estimator : estimator instance
-            The estimator after the epoch.
+        record : dict
+            The record of the epoch.
         """
-        if context.parent is None:
-            return
-        held_out = fitted_estimator.validation_loss_curve_
-        validation = f", validation {held_out[-1]:.5f}" if held_out else ""
+        held_out = record["validation_loss"]
+        validation = "" if held_out is None else f", validation {held_out:.5f}"
         self.stage(
-            f"epoch {context.task_id + 1} of {self.total}: loss {fitted_estimator.loss_:.5f}"
-            f"{validation}, {time.perf_counter() - self.started:.0f} s"
+            f"epoch {record['epoch']} of {self.total}: loss {record['loss']:.5f}{validation}, "
+            f"{time.perf_counter() - self.started:.0f} s"
         )
-
-    def teardown(self, estimator: Any, context: Any) -> None:
-        """End a fit.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            What was fitted.
-        context : sklearn.callback.CallbackContext
-            The task of the fit.
-        """
