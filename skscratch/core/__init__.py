@@ -69,7 +69,16 @@ from skscratch.core.losses import (
 )
 from skscratch.core.network import Network, Part, Workspace
 from skscratch.core.objective import Objective
-from skscratch.core.optimizers import SGD, Adam, AdamW, Averaged, Optimizer, OptimizerState, RMSprop
+from skscratch.core.optimizers import (
+    SGD,
+    Adam,
+    AdamW,
+    Averaged,
+    Muon,
+    Optimizer,
+    OptimizerState,
+    RMSprop,
+)
 from skscratch.core.schedules import Adaptive, Constant, Cosine, InverseScaling, OneCycle, Schedule
 from skscratch.core.training import (
     DivergenceError,
@@ -124,6 +133,7 @@ __all__ = [
     "LossBuffers",
     "MaskingNoise",
     "MulticlassHinge",
+    "Muon",
     "Network",
     "Noise",
     "Objective",

@@ -173,6 +173,8 @@ def check_optimizer(optimizer: Optimizer) -> None:
         optimizer.step(w, np.zeros_like(w), 0.0, still)
         _demand(np.array_equal(w, before), optimizer, "a step of length 0 changes the parameters")
     _check_cuts(optimizer)
+    if optimizer.matrices:
+        _check_matrices(optimizer)
 
 
 def _check_epoch(optimizer: Optimizer, w: Array, state: OptimizerState) -> None:
@@ -185,6 +187,26 @@ def _check_epoch(optimizer: Optimizer, w: Array, state: OptimizerState) -> None:
         optimizer,
         "begin_epoch does not undo what end_epoch has changed",
     )
+
+
+def _check_matrices(optimizer: Optimizer) -> None:
+    """Check steps on wide, tall and square matrices, in poisoned scratch arrays."""
+    for shape in ((3, 5), (5, 3), (4, 4)):
+        for dtype in (np.float64, np.float32):
+            W = np.random.default_rng(0).normal(size=shape).astype(dtype)
+            before = float((W**2).sum())
+            slots = [slot.reshape(shape) for slot in optimizer.start(W.ravel()).slots]
+            for t in range(1, 201):
+                scratch = np.full(optimizer.matrix_scratch(shape), np.nan, dtype)
+                optimizer.update_matrix(W, 2 * W, slots, scratch, np.array(1e-3, dtype), t)
+            finite = W.dtype == dtype and bool(np.isfinite(W).all())
+            _demand(finite, optimizer, "update_matrix reads the scratch array, or changes a dtype")
+            value = float((W**2).sum())
+            _demand(
+                value < 0.5 * before,
+                optimizer,
+                f"200 steps on Σ W² leave {value:.3g} of {before:.3g} (lr 0.001)",
+            )
 
 
 def _check_cuts(optimizer: Optimizer) -> None:

@@ -54,12 +54,17 @@ WEIGHTS, BIASES = Role(), Role(penalised=False)
 
 @dataclass(frozen=True)
 class Param:
-    """A parameter of a layer: the network gives it memory, the initializer its first values."""
+    """A parameter of a layer: the network gives it memory, the initializer its first values.
+
+    `matrix` declares a linear map of shape (n_in, n_out): an optimizer of whole matrices may take
+    its steps, unless the layer is the output layer.
+    """
 
     name: str
     shape: tuple[int, ...]
     initializer: Initializer
     role: Role = WEIGHTS
+    matrix: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -209,7 +214,7 @@ class Dense(Layer, name="dense", backward_reads="x"):
         return self.width
 
     def params(self, n_in: int) -> tuple[Param, ...]:
-        W = Param("W", (n_in, self.width), self.weights)
+        W = Param("W", (n_in, self.width), self.weights, matrix=True)
         if self.bias is None:
             return (W,)
         return W, Param("b", (self.width,), self.bias, BIASES)

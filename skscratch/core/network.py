@@ -116,13 +116,17 @@ class Network(Stack):
     def _lay_out(self) -> None:
         """Give each parameter its place in the vector: equal roles together, penalised first."""
         entries = []
+        output = -1
         for i, (layer, n_in) in enumerate(zip(self.layers, self.widths, strict=False)):
             for param in layer.params(n_in):
+                output = i if param.matrix else output
                 if i in self.ties and param.name == "W":
                     self._check_tie(i, param.shape)
                 else:
                     entries.append((i, param))
         self._places: list[tuple[int, str, slice, tuple[int, ...]]] = []
+        #: Places, shapes and roles of the weight matrices that do not belong to the output layer.
+        self.hidden_matrices: list[tuple[slice, tuple[int, ...], Role]] = []
         #: Stretches of the vector with one role each.
         self.roles: list[tuple[slice, Role]] = []
         self.n_weights = start = 0
@@ -132,7 +136,10 @@ class Network(Stack):
             for i, param in entries:
                 if param.role == role:
                     stop = start + int(np.prod(param.shape))
-                    self._places.append((i, param.name, slice(start, stop), param.shape))
+                    place = slice(start, stop)
+                    self._places.append((i, param.name, place, param.shape))
+                    if param.matrix and i != output:
+                        self.hidden_matrices.append((place, param.shape, role))
                     start = stop
             self.roles.append((slice(first, start), role))
             if role.penalised:

@@ -2,11 +2,13 @@
 
 An optimizer knows nothing of layers, schedules or stopping. It changes a stretch of the parameter
 vector, given the same stretch of the gradient and of the vectors it keeps (`slots`). Everything is
-element-wise, so a stretch may be cut into blocks anywhere without changing a bit.
+element-wise, so a stretch may be cut into blocks anywhere without changing a bit; but an optimizer
+may declare that it treats hidden weight matrices as a whole.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -62,6 +64,24 @@ class Optimizer(Named, family="optimizer"):
     def decays_weights(self) -> bool:
         """Whether the optimizer makes weights smaller itself, in place of an L2 penalty."""
         return False
+
+    @property
+    def matrices(self) -> bool:
+        """Whether `update_matrix` changes the weight matrices of all layers but the last one."""
+        return False
+
+    def matrix_scratch(self, shape: tuple[int, ...]) -> int:
+        """Return how many numbers `update_matrix` needs room for."""
+        return 0
+
+    def update_matrix(
+        self, W: Array, G: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
+    ) -> None:
+        """Take step number `t` on a weight matrix of shape (n_in, n_out). `G` may be overwritten.
+
+        `slots` have the shape of W, `scratch` is a vector of as many numbers as asked for.
+        """
+        raise NotImplementedError
 
     def for_role(self, penalised: bool) -> Optimizer:
         """Return the optimizer for parameters that an L2 penalty includes, or that it does not.
@@ -248,6 +268,77 @@ class AdamW(Adam, name="adamw"):
         super().update(w, g, slots, scratch, lr, t)
 
 
+class Muon(AdamW, name="muon"):
+    """Orthogonal steps for hidden weight matrices, AdamW for all else (Jordan et al., 2024).
+
+    M ← μ M + G;  O = orthogonalise(G + μ M);  W ← (1 - lr' decay) W - lr' √max(1, n_out / n_in) O,
+    in which lr' = `rate` · lr, because all entries of such a step together are of about one size.
+    """
+
+    momentum: float = 0.95
+    rate: float = 20.0
+
+    def check_init(self) -> None:
+        super().check_init()
+        self.check_range("momentum", 0, 1, closed="left")
+        self.check_range("rate", 0, closed="neither")
+
+    @property
+    def matrices(self) -> bool:
+        return True
+
+    def matrix_scratch(self, shape: tuple[int, ...]) -> int:
+        # Two matrices of this shape, and two products of its shorter side.
+        return 2 * math.prod(shape) + 2 * min(shape) ** 2
+
+    def update_matrix(
+        self, W: Array, G: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
+    ) -> None:
+        M = slots[0]
+        M *= self.momentum
+        M += G
+        step, rest = scratch[: W.size].reshape(W.shape), scratch[W.size :]
+        np.multiply(M, self.momentum, out=step)
+        step += G
+        orthogonalise(step, rest)
+        n_in, n_out = W.shape
+        W *= 1 - lr * self.rate * self.weight_decay
+        step *= lr * (self.rate * max(1.0, n_out / n_in) ** 0.5)
+        W -= step
+
+
+# The polynomial a x + b x³ + c x⁵ brings singular values in (0, 1] close to 1 in few iterations
+# (Jordan et al., 2024).
+NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315
+NEWTON_SCHULZ_STEPS = 5
+
+
+def orthogonalise(X: Array, scratch: Array) -> None:
+    """Bring the singular values of X close to 1, in place, by Newton and Schulz's iteration.
+
+    `scratch` is a vector of `X.size` and twice the square of the shorter side.
+    """
+    a, b, c = NEWTON_SCHULZ
+    n = min(X.shape)
+    product = scratch[: X.size].reshape(X.shape)
+    gram = scratch[X.size : X.size + n * n].reshape(n, n)
+    square = scratch[X.size + n * n : X.size + 2 * n * n].reshape(n, n)
+    wide = X.shape[0] == n
+    flat = X.reshape(-1)
+    X *= 1 / (math.sqrt(float(flat.dot(flat))) + 1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        left, right = (X, X.T) if wide else (X.T, X)
+        np.dot(left, right, out=gram)
+        np.dot(gram, gram, out=square)
+        square *= c
+        gram *= b
+        gram += square
+        left, right = (gram, X) if wide else (X, gram)
+        np.dot(left, right, out=product)
+        X *= a
+        X += product
+
+
 class Averaged(Optimizer, name="averaged"):
     """Another optimizer, and the mean of the parameters over its steps to predict with.
 
@@ -270,8 +361,15 @@ class Averaged(Optimizer, name="averaged"):
     def decays_weights(self) -> bool:
         return self.optimizer.decays_weights
 
+    @property
+    def matrices(self) -> bool:
+        return self.optimizer.matrices
+
     def slots_used(self) -> int:
         return self.optimizer.slots_used() + 1
+
+    def matrix_scratch(self, shape: tuple[int, ...]) -> int:
+        return max(self.optimizer.matrix_scratch(shape), math.prod(shape))
 
     def for_role(self, penalised: bool) -> Optimizer:
         return Averaged(self.optimizer.for_role(penalised), self.power)
@@ -306,6 +404,16 @@ class Averaged(Optimizer, name="averaged"):
     ) -> None:
         *kept, mean = slots
         self.optimizer.update(w, g, kept, scratch, lr, t)
+        self._add_to_mean(w, mean, scratch, t)
+
+    def update_matrix(
+        self, W: Array, G: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int
+    ) -> None:
+        *kept, mean = slots
+        self.optimizer.update_matrix(W, G, kept, scratch, lr, t)
+        self._add_to_mean(W, mean, scratch[: W.size].reshape(W.shape), t)
+
+    def _add_to_mean(self, w: Array, mean: Array, scratch: Array, t: int) -> None:
         np.subtract(w, mean, out=scratch)
         scratch *= (1 + self.power) / (t + self.power)
         mean += scratch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,25 +65,16 @@ class Step:
         if self._shared:
             # Equal blocks, as many for each thread, so that the threads finish together.
             size = -(-n // (workers.n_threads * -(-n // (workers.n_threads * BLOCK_SHARED))))
-        self._size = size
-        self._scratch: dict[int, Array] = {}
-        params = objective.network.params
         self._stretches = _stretches(objective.network, optimizer)
         self._blocks: list[_Block] = []
-        for place, handler, rate in self._stretches:
-            for start in range(place.start, place.stop, size):
-                where = slice(start, min(start + size, place.stop))
-                self._blocks.append(
-                    _Block(
-                        where,
-                        params[where],
-                        tuple(slot[where] for slot in state.slots),
-                        # Whichever thread runs the block, no other one runs one of these.
-                        len(self._blocks) % workers.n_threads if self._shared else 0,
-                        handler,
-                        rate,
-                    )
-                )
+        params, n_threads = objective.network.params, workers.n_threads if self._shared else 1
+        for stretch in self._stretches:
+            for place in _cut(stretch, size):
+                # Job k always goes to thread k modulo their number, and blocks are jobs.
+                thread = len(self._blocks) % n_threads
+                self._blocks.append(_Block(stretch, place, params, state, thread))
+        self._size = max([size, *(block.n_scratch for block in self._blocks)])
+        self._scratch: dict[int, Array] = {}
         rates = {block.rate: np.zeros((), dtype) for block in self._blocks}
         self._lr = list(rates.items())
         for block in self._blocks:
@@ -113,28 +104,34 @@ class Step:
                 do(evaluation, block)
 
     def _scratch_for(self, evaluation: Evaluation, block: _Block) -> Array:
-        if self._shared and len(evaluation.parts) > 1:
+        if self._shared and len(evaluation.parts) > 1 and not block.whole:
             # Large blocks do not stay in the cache: a part that was added is as good as any memory.
             return evaluation.parts[1][block.place]
-        scratch = self._scratch.get(block.thread)
-        if scratch is None:
-            scratch = self._scratch[block.thread] = np.empty(self._size, block.params.dtype)
-        return scratch[: len(block.params)]
+        if block.scratch is None:
+            scratch = self._scratch.get(block.thread)
+            if scratch is None:
+                scratch = self._scratch[block.thread] = np.empty(self._size, block.params.dtype)
+            block.scratch = scratch[: block.n_scratch]
+        return block.scratch
 
     def _sum_only(self, evaluation: Evaluation, block: _Block) -> None:
-        scratch = self._scratch_for(evaluation, block)
-        self.objective.gradient(evaluation, block.place, scratch)
+        self._sum(evaluation, block, self._scratch_for(evaluation, block))
+
+    def _sum(self, evaluation: Evaluation, block: _Block, scratch: Array) -> Array:
+        if not block.whole:
+            return self.objective.gradient(evaluation, block.place, scratch)
+        g = self.objective.gradient(evaluation, block.place, scratch[: block.params.size])
+        return g.reshape(block.params.shape)
 
     def _update(self, block: _Block, g: Array, scratch: Array) -> None:
-        block.optimizer.update(block.params, g, block.slots, scratch, block.lr, self.state.t)
+        block.update(block.params, g, block.slots, scratch, block.lr, self.state.t)
 
     def _sum_and_update(self, evaluation: Evaluation, block: _Block) -> None:
         scratch = self._scratch_for(evaluation, block)
-        g = self.objective.gradient(evaluation, block.place, scratch)
-        self._update(block, g, scratch)
+        self._update(block, self._sum(evaluation, block, scratch), scratch)
 
     def _clip_and_update(self, clip: float, evaluation: Evaluation, block: _Block) -> None:
-        g = evaluation.parts[0][block.place]
+        g = evaluation.parts[0][block.place].reshape(block.params.shape)
         if clip < 1:
             g *= clip
         self._update(block, g, self._scratch_for(evaluation, block))
@@ -142,39 +139,91 @@ class Step:
     def _norm(self, gradient: Array) -> float:
         """Norm of the gradient, summed in an order that threads do not change."""
         parts = [
-            gradient[start : min(start + BLOCK_ALONE, place.stop)]
-            for place, _, _ in self._stretches
-            for start in range(place.start, place.stop, BLOCK_ALONE)
+            gradient[start : min(start + BLOCK_ALONE, stretch.place.stop)]
+            for stretch in self._stretches
+            for start in range(stretch.place.start, stretch.place.stop, BLOCK_ALONE)
         ]
         return math.sqrt(sum([float(np.dot(part, part)) for part in parts]))
 
 
-@dataclass(slots=True, eq=False)
-class _Block:
-    """A stretch of the parameters, and the same stretch of the optimizer's arrays."""
+class _Stretch(NamedTuple):
+    """Parameters that an optimizer treats alike; with a `shape`, one matrix that is kept whole."""
 
     place: slice
-    params: Array
-    slots: tuple[Array, ...]
-    thread: int
     optimizer: Optimizer
     rate: float
-    lr: Array = field(init=False)
+    shape: tuple[int, ...] | None = None
 
 
-def _stretches(network: Network, optimizer: Optimizer) -> list[tuple[slice, Optimizer, float]]:
-    """Cut the parameters where the optimizer sees a difference between roles, and nowhere else.
+class _Block:
+    """A part of a stretch, and the same part of the optimizer's arrays."""
+
+    __slots__ = (
+        *("lr", "n_scratch", "params", "place", "rate"),
+        *("scratch", "slots", "thread", "update", "whole"),
+    )
+
+    lr: Array
+
+    def __init__(
+        self, stretch: _Stretch, place: slice, params: Array, state: OptimizerState, thread: int
+    ) -> None:
+        self.place, self.thread, self.rate = place, thread, stretch.rate
+        self.whole = stretch.shape is not None
+        shape = stretch.shape or (place.stop - place.start,)
+        self.params = params[place].reshape(shape)
+        self.slots = tuple(slot[place].reshape(shape) for slot in state.slots)
+        self.scratch: Array | None = None
+        self.n_scratch = self.params.size
+        self.update: Callable[..., None] = stretch.optimizer.update
+        if self.whole:
+            self.update = stretch.optimizer.update_matrix
+            self.n_scratch = max(self.n_scratch, stretch.optimizer.matrix_scratch(shape))
+
+
+def _cut(stretch: _Stretch, size: int) -> list[slice]:
+    """Return the blocks of a stretch; a matrix is one block."""
+    place = stretch.place
+    if stretch.shape is not None:
+        return [place]
+    starts = range(place.start, place.stop, size)
+    return [slice(start, min(start + size, place.stop)) for start in starts]
+
+
+def _stretches(network: Network, optimizer: Optimizer) -> list[_Stretch]:
+    """Cut the parameters where the optimizer sees a difference, and nowhere else.
 
     Frozen parameters are left out.
     """
-    stretches: list[tuple[slice, Optimizer, float]] = []
-    for place, role in network.roles:
+    stretches: list[_Stretch] = []
+    matrices = network.hidden_matrices if optimizer.matrices else []
+    for place, shape, role in matrices:
+        if role.rate:
+            stretches.append(_Stretch(place, optimizer, role.rate, shape))
+    for whole, role in network.roles:
         handler = optimizer.for_role(role.penalised)
-        before = stretches[-1] if stretches else None
-        if not role.rate:
-            continue
-        if before and before[0].stop == place.start and before[1:] == (handler, role.rate):
-            stretches[-1] = (slice(before[0].start, place.stop), handler, role.rate)
-        else:
-            stretches.append((place, handler, role.rate))
+        for place in _without(whole, [place for place, _, _ in matrices]):
+            before = stretches[-1] if stretches else None
+            if not role.rate:
+                continue
+            if (
+                before
+                and before.shape is None
+                and before.place.stop == place.start
+                and before[1:3] == (handler, role.rate)
+            ):
+                stretches[-1] = before._replace(place=slice(before.place.start, place.stop))
+            else:
+                stretches.append(_Stretch(place, handler, role.rate))
     return stretches
+
+
+def _without(whole: slice, parts: list[slice]) -> list[slice]:
+    """Return what is left of a stretch without some parts, which are in order."""
+    rest, start = [], whole.start
+    for part in parts:
+        if whole.start <= part.start < whole.stop:
+            rest.append(slice(start, part.start))
+            start = part.stop
+    rest.append(slice(start, whole.stop))
+    return [piece for piece in rest if piece.start < piece.stop]

@@ -30,6 +30,7 @@ FLAT_WORDS: Mapping[tuple[str, str], Mapping[str, str]] = {
         "epsilon": "epsilon",
         "weight_decay": "alpha",
     },
+    ("optimizer", "muon"): {"weight_decay": "alpha"},
     ("optimizer", "rmsprop"): {"epsilon": "epsilon"},
     ("schedule", "invscaling"): {"power": "power_t"},
     ("loss", "huber"): {"delta": "huber_delta"},

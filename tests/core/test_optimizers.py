@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,15 +10,18 @@ from skscratch.core import (
     Averaged,
     Constant,
     Dense,
+    LayerNorm,
+    Muon,
     Network,
     Objective,
     Optimizer,
     RMSprop,
+    Role,
     SquaredError,
     Tanh,
     train,
 )
-from skscratch.core.optimizers import FLUSH_EVERY
+from skscratch.core.optimizers import FLUSH_EVERY, orthogonalise
 
 W = np.array([1.0, -2.0, 0.5])
 GRADIENTS = [[0.3, -0.1, 2.0], [-0.2, 0.4, 1.0], [0.1, 0.1, -3.0]]
@@ -138,6 +143,118 @@ def test_averaged_keeps_the_declarations_of_its_optimizer():
     Averaged(Adam(0.8)).check_state(Averaged(Adam()).start(w), w)
     with pytest.raises(ValueError, match="must be an Optimizer"):
         Averaged("adam")
+
+
+# Keras 3.15.1 on TensorFlow 2.21.0, float64: Muon(0.1, weight_decay=0.1, rms_rate=None,
+# momentum=0.9), which scales by nothing; the third gradient has the entries cos(3 k), and so on.
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (
+            (3, 2),
+            [
+                [0.05013059045119396, 0.4709808593335295],
+                [0.7631803097313723, 1.0349389133834375],
+                [1.301573598796597, 1.5681514671415695],
+            ],
+        ),
+        (
+            (2, 4),
+            [
+                [0.05052535521186809, 0.4553138939015038, 0.7679716242704466, 1.01944637488152],
+                [1.2595875945807526, 1.4823942358997138, 1.4816800449873984, 1.8780666380362603],
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_three_steps_of_muon_are_those_of_keras(shape, expected, dtype):
+    n = np.prod(shape)
+    scale = max(1.0, shape[1] / shape[0]) ** 0.5
+    muon = Muon(momentum=0.9, rate=1 / scale, weight_decay=0.1 * scale)
+    W = np.arange(1, 1 + n, dtype=dtype).reshape(shape) / 4
+    M, scratch = np.zeros_like(W), np.full(muon.matrix_scratch(shape), np.nan, dtype)
+    for t in (1, 2, 3):
+        G = np.cos(np.arange(n) * float(t)).reshape(shape).astype(dtype)
+        muon.update_matrix(W, G, [M, M], scratch, np.array(0.1, dtype), t)
+    assert W.dtype == dtype
+    np.testing.assert_allclose(W, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(30, 5), (5, 30), (12, 12)])
+def test_an_orthogonalised_matrix_has_singular_values_near_1(shape):
+    X = np.random.default_rng(0).normal(size=shape)
+    U, values, Vt = np.linalg.svd(X, full_matrices=False)
+    orthogonalise(X, np.full(2 * X.size + 2 * min(shape) ** 2, np.nan))
+    # The same singular vectors; the iteration leaves values between 0.7 and 1.2, where they were
+    # not tiny.
+    inner = U.T @ X @ Vt.T
+    np.testing.assert_allclose(inner, np.diag(np.diag(inner)), atol=1e-10)
+    large = values > 0.05 * np.linalg.norm(values)
+    assert ((np.diag(inner)[large] > 0.6) & (np.diag(inner)[large] < 1.25)).all()
+
+
+def test_muon_takes_hidden_matrices_whole_and_leaves_all_else_to_adamw():
+    taken = []
+
+    class Recorded(Muon):
+        def update_matrix(self, W, *others):
+            taken.append(W.shape)
+            super().update_matrix(W, *others)
+
+    X, y = np.random.default_rng(0).normal(size=(2, 40, 6))
+    layers = [Dense(8), LayerNorm(), Tanh(), Dense(5), Tanh(), Dense(6)]
+    networks = [Network(layers, 6, rng=1) for _ in range(2)]
+    options = {"schedule": Constant(1e-3), "batch_size": 40, "max_epochs": 1, "rng": 0}
+    train(Objective(networks[0], SquaredError()), X, y, optimizer=Recorded(), **options)
+    train(Objective(networks[1], SquaredError()), X, y, optimizer=AdamW(), **options)
+    assert taken == [(6, 8), (8, 5)]
+    for i, (mine, other) in enumerate(zip(*(net.views for net in networks), strict=True)):
+        for name in vars(mine):
+            same = np.array_equal(getattr(mine, name), getattr(other, name))
+            assert same == (not (name == "W" and i < 5))
+
+
+@pytest.mark.parametrize("optimizer", [Muon(), Averaged(Muon())], ids=repr)
+@pytest.mark.parametrize("max_norm", [None, 0.1])
+def test_threads_do_not_change_steps_on_matrices(optimizer, max_norm):
+    X = np.random.default_rng(0).normal(size=(300, 40))
+    found = []
+    for n_threads in (1, 2, 3):
+        network = Network([Dense(400), Tanh(), Dense(300), Tanh(), Dense(40)], 40, rng=1)
+        train(
+            Objective(network, SquaredError(), l2=0.1),
+            X,
+            X,
+            optimizer=optimizer,
+            schedule=Constant(1e-3),
+            max_norm=max_norm,
+            max_epochs=2,
+            rng=0,
+            n_threads=n_threads,
+        )
+        found.append(network.params)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_a_frozen_matrix_stays_and_tied_ones_are_one():
+    class Frozen(Dense):
+        def params(self, n_in):
+            return tuple(replace(param, role=Role(rate=0.0)) for param in super().params(n_in))
+
+    X = np.random.default_rng(0).normal(size=(50, 6))
+    network = Network([Frozen(8), Tanh(), Dense(3), Tanh(), Dense(8), Tanh(), Dense(6)], 6, rng=1)
+    tied = Network([Dense(8), Tanh(), Dense(6)], 6, rng=1, ties={2: 0})
+    before = network.views[0].W.copy()
+    for net in (network, tied):
+        loss = train(
+            Objective(net, SquaredError()), X, X, optimizer=Muon(), schedule=Constant(1e-3), rng=0
+        ).losses
+        assert loss[-1] < loss[0]
+    np.testing.assert_array_equal(network.views[0].W, before)
+    np.testing.assert_array_equal(tied.views[2].W, tied.views[0].W.T)
+    assert [shape for _, shape, _ in tied.hidden_matrices] == [(6, 8)]
 
 
 @OPTIMIZERS
