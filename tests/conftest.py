@@ -18,12 +18,20 @@ settings.register_profile("search", derandomize=False)
 settings.load_profile("repeatable")
 
 
+# What the docstring examples of a module need that may be missing.
+NEEDED = {
+    "callbacks.py": ("sklearn.callback", "scikit-learn 1.9"),
+    "keras.py": ("tensorflow", "TensorFlow"),
+}
+
+
 def pytest_collection_modifyitems(items):
-    """Skip the docstring examples that need Keras if it is not installed."""
-    if importlib.util.find_spec("tensorflow") is None:
-        for item in items:
-            if item.path.parts[-2:] == ("skscratch", "keras.py"):
-                item.add_marker(pytest.mark.skip("needs TensorFlow"))
+    """Skip the docstring examples whose requirements are missing."""
+    for item in items:
+        if item.path.parent.name == "skscratch" and item.path.name in NEEDED:
+            module, name = NEEDED[item.path.name]
+            if importlib.util.find_spec(module) is None:
+                item.add_marker(pytest.mark.skip(f"needs {name}"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,5 @@
 import importlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -73,7 +74,9 @@ def test_plain_output_is_made_of_lines_without_control_characters(quick, capsys)
     for stage in ("Gradient check", "Exclusive or", "Autoencoder", "Search over the pipeline"):
         assert f"{stage} ..." in lines
         assert any(line.startswith(f"{stage}: done in ") for line in lines)
-    assert sum(line.startswith("  epoch ") for line in lines) == 5
+    # Epochs are reported through callbacks, which scikit-learn has from version 1.9.
+    n_reported = 5 if importlib.util.find_spec("sklearn.callback") else 0
+    assert sum(line.startswith("  epoch ") for line in lines) == n_reported
 
 
 def test_reuse_and_seed_are_passed_on(quick, capsys):
