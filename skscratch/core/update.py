@@ -15,12 +15,12 @@ from skscratch.core.objective import Evaluation, Objective
 from skscratch.core.optimizers import Optimizer, OptimizerState
 from skscratch.core.workers import Workers
 
-# Parameters that the optimizer handles at a time. Alone, a thread keeps a block in its cache;
-# several threads must do few, large calls, or the interpreter lock goes back and forth, and they
-# share what is worth the hand-over.
+# Parameters that the optimizer handles at a time. A single thread keeps a block in its cache;
+# several threads must make few, large calls, or they compete for the interpreter lock, and share
+# the work only if that pays for the hand-over.
 BLOCK_ALONE = 1 << 15
 BLOCK_SHARED = 1 << 20
-FEWEST_SHARED = 1 << 17
+MIN_SHARED = 1 << 17
 
 
 class Step:
@@ -37,14 +37,14 @@ class Step:
     workers : Workers
         The threads; the result does not depend on them.
     max_norm : float, optional
-        Shorten a gradient to this norm if it is longer (Pascanu et al., 2013).
+        Clip the gradient to this norm (Pascanu et al., 2013).
 
     Attributes
     ----------
     under_way : bool
         Whether a step has begun and not ended: then some parameters are new and some are not.
     norm : float or None
-        Norm of the last step's gradient before it was shortened; None without `max_norm`.
+        Norm of the last step's gradient before clipping; None without `max_norm`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Step:
         self.under_way = False
         self.norm: float | None = None
         n, dtype = objective.network.n_params, objective.network.dtype
-        self._shared = workers.n_threads > 1 and n > FEWEST_SHARED
+        self._shared = workers.n_threads > 1 and n > MIN_SHARED
         size = max(1, min(n, BLOCK_ALONE))
         if self._shared:
             # Equal blocks, as many for each thread, so that the threads finish together.
@@ -68,9 +68,9 @@ class Step:
         self._size = size
         self._scratch: dict[int, Array] = {}
         params = objective.network.params
-        self._stretches = _stretches(objective.network, optimizer)
+        self._segments = _segments(objective.network, optimizer)
         self._blocks: list[_Block] = []
-        for place, handler, rate in self._stretches:
+        for place, handler, rate in self._segments:
             for start in range(place.start, place.stop, size):
                 where = slice(start, min(start + size, place.stop))
                 self._blocks.append(
@@ -78,7 +78,7 @@ class Step:
                         where,
                         params[where],
                         tuple(slot[where] for slot in state.slots),
-                        # Whichever thread runs the block, no other one runs one of these.
+                        # Blocks of one number run on one thread, so they can share a scratch array.
                         len(self._blocks) % workers.n_threads if self._shared else 0,
                         handler,
                         rate,
@@ -90,7 +90,7 @@ class Step:
             block.lr = rates[block.rate]
 
     def __call__(self, evaluation: Evaluation, lr: float) -> None:
-        """Take one step along the gradients of an evaluation, which are used up."""
+        """Take one step along the gradients of an evaluation, which are overwritten."""
         self.under_way = True
         for rate, array in self._lr:
             array[()] = lr * rate
@@ -114,7 +114,7 @@ class Step:
 
     def _scratch_for(self, evaluation: Evaluation, block: _Block) -> Array:
         if self._shared and len(evaluation.parts) > 1:
-            # Large blocks do not stay in the cache: a part that was added is as good as any memory.
+            # Large blocks do not fit the cache anyway: reuse a part that has been added.
             return evaluation.parts[1][block.place]
         scratch = self._scratch.get(block.thread)
         if scratch is None:
@@ -140,10 +140,10 @@ class Step:
         self._update(block, g, self._scratch_for(evaluation, block))
 
     def _norm(self, gradient: Array) -> float:
-        """Norm of the gradient, summed in an order that threads do not change."""
+        """Return the norm of the gradient, summed in an order that threads do not change."""
         parts = [
             gradient[start : min(start + BLOCK_ALONE, place.stop)]
-            for place, _, _ in self._stretches
+            for place, _, _ in self._segments
             for start in range(place.start, place.stop, BLOCK_ALONE)
         ]
         return math.sqrt(sum([float(np.dot(part, part)) for part in parts]))
@@ -151,7 +151,7 @@ class Step:
 
 @dataclass(slots=True, eq=False)
 class _Block:
-    """A stretch of the parameters, and the same stretch of the optimizer's arrays."""
+    """A slice of the parameters, and the same slice of the optimizer's arrays."""
 
     place: slice
     params: Array
@@ -162,19 +162,19 @@ class _Block:
     lr: Array = field(init=False)
 
 
-def _stretches(network: Network, optimizer: Optimizer) -> list[tuple[slice, Optimizer, float]]:
-    """Cut the parameters where the optimizer sees a difference between roles, and nowhere else.
+def _segments(network: Network, optimizer: Optimizer) -> list[tuple[slice, Optimizer, float]]:
+    """Cut the parameters only between roles that the optimizer treats differently.
 
     Frozen parameters are left out.
     """
-    stretches: list[tuple[slice, Optimizer, float]] = []
+    segments: list[tuple[slice, Optimizer, float]] = []
     for place, role in network.roles:
         handler = optimizer.for_role(role.penalised)
-        before = stretches[-1] if stretches else None
+        before = segments[-1] if segments else None
         if not role.rate:
             continue
         if before and before[0].stop == place.start and before[1:] == (handler, role.rate):
-            stretches[-1] = (slice(before[0].start, place.stop), handler, role.rate)
+            segments[-1] = (slice(before[0].start, place.stop), handler, role.rate)
         else:
-            stretches.append((place, handler, role.rate))
-    return stretches
+            segments.append((place, handler, role.rate))
+    return segments
