@@ -1,4 +1,4 @@
-"""The network core, from scratch in NumPy. It knows nothing of scikit-learn.
+"""The network core, from scratch in NumPy and independent of scikit-learn.
 
 >>> from skscratch.core import Dense, Network, Objective, Sigmoid, SquaredError, Tanh, train
 """

@@ -1,8 +1,9 @@
 """Activations: layers without parameters, one short class each.
 
 To add one, write its class here, or in any module that is imported: two pure functions in a
-subclass of `Elementwise`, or for more speed forward and backward in buffers. The gradient check,
-the tests over all activations and the estimators' ``activation="..."`` find it by its name.
+subclass of `Elementwise` or, for speed, a forward and a backward that write into buffers. The
+gradient check, the tests of all activations and the estimators' ``activation="..."`` find it by
+its name.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from skscratch.core.layers import Frame, Layer
 class Activation(Layer, family="activation"):
     """A layer, usually without parameters, whose output has the shape of its input.
 
-    Its backward is only called where ``dx`` is wanted: what stands before the first layer with
-    parameters is never asked for a gradient.
+    Its backward is called only if ``dx`` is needed: layers before the first parameters get no
+    gradient.
     """
 
 
 class Elementwise(Activation):
-    """An activation of two pure functions: ``f(x)`` and its derivative ``slope(x, y)``.
+    """An activation defined by two pure functions: ``f(x)`` and its derivative ``slope(x, y)``.
 
-    The simplest form: always right, and slower than a layer that works in the given buffers.
+    The simplest form: always correct, but slower than a layer that works in the given buffers.
 
     >>> class Sine(Elementwise):
     ...     def f(self, x):
@@ -86,7 +87,7 @@ class Tanh(Activation, name="tanh", backward_reads="y", in_place=True, scratch=1
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         (slope,) = f.scratch
-        # Numbers among the operands would double the time of a tiny network.
+        # Python numbers as operands would double the time of a tiny network.
         np.multiply(f.y, f.y, out=slope)
         np.multiply(f.dy, slope, out=slope)
         np.subtract(f.dy, slope, out=f.dx)
@@ -96,7 +97,7 @@ class ReLU(Activation, name="relu", backward_reads="y", in_place=True, scratch=1
     """y = max(x, 0);  dx = dy where y > 0, else 0."""
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
-        # Against a number NumPy takes the maximum entry by entry, forty times as slowly.
+        # With a Python number as operand, NumPy's maximum is forty times slower.
         np.maximum(f.x, f.zeros, out=f.y)
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
@@ -125,7 +126,7 @@ class LeakyReLU(Activation, name="leaky_relu", backward_reads="y", in_place=True
     slope: float = 0.01
 
     def check_init(self) -> None:
-        # Elsewhere max(x, slope x) bends the other way, or y has not the sign of x.
+        # Outside this range, max(x, slope x) bends the other way, or y and x differ in sign.
         self.check_range("slope", 0, 1)
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
@@ -147,7 +148,7 @@ class ELU(Activation, name="elu", backward_reads="y", in_place=True, scratch=2):
     alpha: float = 1.0
 
     def check_init(self) -> None:
-        # Below 0, y has not the sign of x.
+        # Below 0, y and x would differ in sign.
         self.check_range("alpha", 0)
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:

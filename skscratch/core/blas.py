@@ -1,4 +1,4 @@
-"""Keeping BLAS on the calling thread, so that threads never change a bit of a product."""
+"""Keep BLAS on the calling thread, so that products do not depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from threadpoolctl import ThreadpoolController
 
 
 class SingleThreadedBLAS:
-    """While entered, anywhere and any number of times, BLAS computes on the calling thread.
+    """A reentrant context in which BLAS computes on the calling thread only.
 
-    The limit belongs to the whole process. It is counted, so that the first of several fits that
-    overlap cannot lift it while another still runs.
+    The limit applies to the whole process. Entries are counted, so that the first of several
+    overlapping fits to end cannot lift it while another still runs.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._depth = 0
         self._limit: Any = None
-        self._found: ThreadpoolController | None = None
+        self._blas: ThreadpoolController | None = None
 
     def survive_forks(self) -> None:
-        """Have every child that is forked from now on start without a limit and without entries.
+        """Make every child forked from now on start without a limit and without entries.
 
-        The child has none of the threads that entered, and a lock that one of them held would
-        never be released: the fork waits for the lock instead.
+        None of the threads that entered exist in the child, and a lock that one of them held would
+        never be released: forking therefore waits for the lock.
         """
         # Windows has no forks.
         if hasattr(os, "register_at_fork"):
@@ -43,16 +43,16 @@ class SingleThreadedBLAS:
         self._lock.release()
 
     def _controller(self) -> ThreadpoolController:
-        # Looking through all loaded libraries takes milliseconds: once is enough.
-        if self._found is None:
-            self._found = ThreadpoolController().select(user_api="blas")
-        return self._found
+        # Searching all loaded libraries takes milliseconds: once is enough.
+        if self._blas is None:
+            self._blas = ThreadpoolController().select(user_api="blas")
+        return self._blas
 
     def _take_control(self) -> None:
         """Let the calling thread set limits, then release threadpoolctl's claim.
 
-        From threadpoolctl 3.8 on they belong to the first thread that has set them. Our count spans
-        threads: who comes last need not be who came first.
+        From threadpoolctl 3.8 on, limits belong to the thread that set them first. Our count spans
+        threads: the last thread to leave need not be the first that entered.
         """
         for library in self._controller().lib_controllers:
             if hasattr(library, "clear_controlling_thread"):
@@ -79,7 +79,7 @@ class SingleThreadedBLAS:
 
     def __exit__(self, *exception: Any) -> None:
         with self._lock:
-            # 0: entered before a fork, and left in the child.
+            # It is 0 if the context was entered before a fork and is left in the child.
             if self._depth > 0:
                 self._depth -= 1
                 if self._depth == 0:

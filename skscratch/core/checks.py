@@ -1,6 +1,6 @@
 """Checks that a layer, a loss or an optimizer keeps its contract, as `check_estimator` does.
 
-The project's own tests call them for every registered class. Call them in the tests of yours:
+The project's own tests call them for every registered class. Call them in the tests of your own:
 
 >>> from skscratch.core import Tanh, check_layer
 >>> check_layer(Tanh())
@@ -47,17 +47,17 @@ def check_layer(
     layer : Layer
         The layer.
     n_in : int, default=6
-        Number of columns that it gets.
+        Number of input columns.
     before, behind : sequence of Layer, default=()
         Layers that it needs around it, such as `PerturbedCopies` before `Contraction`. They are
-        used where the gradient is checked.
+        used when the gradient is checked.
     pairs : bool, default=True
-        Check the gradient next to every registered activation too.
+        Also check the gradient next to every registered activation.
 
     Raises
     ------
     AssertionError
-        With what is wrong: the position, or the buffer that a declaration is wrong about.
+        With the fault: the position, or the buffer about which a declaration is false.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def check_loss(loss: Loss) -> None:
     Raises
     ------
     AssertionError
-        With what is wrong.
+        With the fault.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def check_loss(loss: Loss) -> None:
     >>> check_loss(Huber(0.5))
     """
     _check_recipe(loss)
-    # A loss of quantiles has an output for each.
+    # A loss of quantiles has one output per quantile.
     width = len(getattr(loss, "quantiles", (1, 2, 3)))
     rng = np.random.default_rng(0)
     for dtype in (np.float64, np.float32):
@@ -108,7 +108,7 @@ def check_loss(loss: Loss) -> None:
         _demand(
             start.shape == (width,) and start.dtype == dtype and bool(np.isfinite(start).all()),
             loss,
-            "baseline returns another shape or dtype than one raw output, or it is not finite",
+            "baseline lacks the shape or dtype of one raw output, or is not finite",
         )
         predicted = loss.predict(raw)
         _demand(
@@ -134,7 +134,7 @@ def check_loss(loss: Loss) -> None:
 
 
 def check_optimizer(optimizer: Optimizer) -> None:
-    """Check an optimizer: it makes a convex function smaller, and may be cut anywhere.
+    """Check an optimizer: it reduces a convex function, and its vectors may be cut anywhere.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
     Raises
     ------
     AssertionError
-        With what is wrong.
+        With the fault.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
         _demand(
             all(slot.shape == w.shape and slot.dtype == w.dtype for slot in state.slots),
             optimizer,
-            "start makes slots of another shape or dtype than the parameters",
+            "start makes slots whose shape or dtype differs from that of the parameters",
         )
         for _ in range(500):
             optimizer.step(w, 2 * w, 0.01, state)
@@ -168,9 +168,8 @@ def check_optimizer(optimizer: Optimizer) -> None:
             value < 0.5 * 5.25, optimizer, f"500 steps on Σ w² leave {value:.3g} of 5.25 (lr 0.01)"
         )
         _check_epoch(optimizer, w, state)
-        still = optimizer.start(w)
         before = w.copy()
-        optimizer.step(w, np.zeros_like(w), 0.0, still)
+        optimizer.step(w, np.zeros_like(w), 0.0, optimizer.start(w))
         _demand(np.array_equal(w, before), optimizer, "a step of length 0 changes the parameters")
     _check_cuts(optimizer)
     if optimizer.matrices:
@@ -178,14 +177,14 @@ def check_optimizer(optimizer: Optimizer) -> None:
 
 
 def _check_epoch(optimizer: Optimizer, w: Array, state: OptimizerState) -> None:
-    """Check that the beginning of an epoch undoes the end of the one before."""
+    """Check that begin_epoch undoes end_epoch."""
     before = [array.copy() for array in (w, *state.slots)]
     optimizer.end_epoch(w, state)
     optimizer.begin_epoch(w, state)
     _demand(
         _same([w, *state.slots], before),
         optimizer,
-        "begin_epoch does not undo what end_epoch has changed",
+        "begin_epoch does not undo the changes of end_epoch",
     )
 
 
@@ -232,16 +231,16 @@ def _check_cuts(optimizer: Optimizer) -> None:
     _demand(
         np.array_equal(whole, resumed),
         optimizer,
-        "training that continues from a copied state gives other parameters",
+        "training resumed from a copied state gives different parameters",
     )
 
 
-# What all recipes have in common.
+# All recipes.
 
 
-def _demand(holds: bool, recipe: Named, what: str) -> None:
-    if not holds:
-        raise AssertionError(f"{recipe!r}: {what}.")
+def _demand(condition: bool, recipe: Named, fault: str) -> None:
+    if not condition:
+        raise AssertionError(f"{recipe!r}: {fault}.")
 
 
 def _demand_error(loss: Loss, target: Array) -> None:
@@ -254,12 +253,12 @@ def _demand_error(loss: Loss, target: Array) -> None:
 
 def _check_recipe(recipe: Named) -> None:
     """Check that a recipe hashes, copies and survives JSON."""
-    _demand(hash(recipe) == hash(copy.copy(recipe)), recipe, "a copy has another hash")
+    _demand(hash(recipe) == hash(copy.copy(recipe)), recipe, "a copy has a different hash")
     if not recipe.name or _holds_function(recipe):
         return
     _demand(copy.deepcopy(recipe) == recipe, recipe, "a deep copy is not equal")
     text = json.dumps(recipe.to_dict())
-    _demand(Named.from_dict(json.loads(text)) == recipe, recipe, f"JSON gives another: {text}")
+    _demand(Named.from_dict(json.loads(text)) == recipe, recipe, f"not equal after JSON: {text}")
 
 
 def _holds_function(recipe: Named) -> bool:
@@ -271,7 +270,7 @@ def _holds_function(recipe: Named) -> bool:
 
 @dataclass
 class _Pass:
-    """One pass of some rows through a layer alone, in buffers of our own."""
+    """One pass of rows through a single layer, in buffers made for it."""
 
     layer: Layer
     x: Array
@@ -327,7 +326,7 @@ class _Pass:
         return f.dx
 
     def run(self) -> list[Array]:
-        """Return what came out: y, dx and the gradients of the parameters."""
+        """Return y, dx and the gradients of the parameters."""
         y = self.forward()
         dx = self.backward()
         return [y, *([] if dx is None else [dx]), *vars(self.grads).values()]
@@ -348,26 +347,26 @@ def _parameters(layer: Layer, n_in: int, dtype: np.dtype[Any]) -> SimpleNamespac
 
 
 def _check_declarations(layer: Layer, n_in: int, dtype: np.dtype[Any]) -> None:
-    """Pass rows through the layer in separate buffers, then in what the declarations allow."""
+    """Compare passes in separate buffers with passes in buffers shared as declared."""
     rng = np.random.default_rng(2)
-    # Off the kinks of usual activations.
+    # Away from the kinks of common activations.
     x = rng.normal(size=(ROWS, n_in)).astype(dtype)
     x += np.copysign(0.1, x)
     dy = rng.normal(size=(layer.rows_out(ROWS), layer.n_out(n_in))).astype(dtype)
     params = _parameters(layer, n_in, dtype)
 
-    def some(**options: Any) -> _Pass:
+    def new_pass(**options: Any) -> _Pass:
         return _Pass(layer, x, dy, params, **options)
 
     with np.errstate(all="ignore"):
-        plain = some()
+        plain = new_pass()
         y = plain.forward()
         _demand(
-            np.array_equal(plain.frame.x, x), layer, "forward changes f.x, which belongs to others"
+            np.array_equal(plain.frame.x, x), layer, "forward changes f.x, which is not its own"
         )
         _demand(bool(np.isfinite(y).all()), layer, "forward does not fill f.y, or reads scratch")
-        # A layer that keeps something on itself mixes these two.
-        other = some()
+        # A layer that keeps state would confuse the two passes.
+        other = new_pass()
         other.frame.x[:] = -x
         other.forward()
         dx = plain.backward()
@@ -380,35 +379,35 @@ def _check_declarations(layer: Layer, n_in: int, dtype: np.dtype[Any]) -> None:
                 f"backward does not fill {name}, or reads scratch that forward filled",
             )
         _demand(
-            _same(some().run(), expected), layer, "two passes differ: the layer keeps something"
+            _same(new_pass().run(), expected), layer, "two passes differ: the layer keeps state"
         )
         reads = layer.backward_reads
         if "x" not in reads:
             _demand(
-                _same(some(poison_x=True).run(), expected),
+                _same(new_pass(poison_x=True).run(), expected),
                 layer,
                 f"backward reads f.x, which backward_reads={reads!r} does not declare",
             )
         if "y" not in reads:
             _demand(
-                _same(some(poison_y=True).run(), expected),
+                _same(new_pass(poison_y=True).run(), expected),
                 layer,
                 f"backward reads f.y, which backward_reads={reads!r} does not declare",
             )
         if layer.in_place:
             _demand(
-                _same(some(in_place_backward=True).run(), expected),
+                _same(new_pass(in_place_backward=True).run(), expected),
                 layer,
                 "in_place=True, but backward reads f.dy after it wrote f.dx",
             )
             _demand(
-                "x" in reads or _same(some(in_place_forward=True).run(), expected),
+                "x" in reads or _same(new_pass(in_place_forward=True).run(), expected),
                 layer,
                 "in_place=True, but forward reads f.x after it wrote f.y",
             )
         if vars(params):
             _demand(
-                _same(some(wants_dx=False).run(), [y, *vars(plain.grads).values()]),
+                _same(new_pass(wants_dx=False).run(), [y, *vars(plain.grads).values()]),
                 layer,
                 "the gradients of the parameters depend on whether f.dx is None",
             )
@@ -419,7 +418,7 @@ def _same(found: list[Any], expected: list[Any]) -> bool:
 
 
 def _check_prediction(layer: Layer, n_in: int) -> None:
-    """Compare rows alone with rows in a batch, and both dtypes."""
+    """Compare single rows with a batch, and float32 with float64."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(ROWS, n_in))
     params = _parameters(layer, n_in, np.dtype(np.float64))
@@ -436,7 +435,7 @@ def _check_prediction(layer: Layer, n_in: int) -> None:
         _demand(
             np.allclose(y, alone, rtol=1e-10, atol=1e-12),
             layer,
-            "rows alone are predicted otherwise than in a batch",
+            "single rows are predicted differently from rows in a batch",
         )
         single = _parameters(layer, n_in, np.dtype(np.float32))
         close = np.allclose(predict(x.astype(np.float32), single), y, rtol=1e-3, atol=1e-4)
@@ -454,11 +453,11 @@ def _check_gradients(
         "alone": middle,
         "first": [*middle, end],
         "last": [dense, *middle],
-        "behind and before Dense": [dense, *middle, end],
+        "between Dense layers": [dense, *middle, end],
     }
     if pairs and not before and not behind:
         for name, kind in Activation.members().items():
-            stacks[f"behind {name}"] = [dense, kind(), layer, end]
+            stacks[f"after {name}"] = [dense, kind(), layer, end]
             stacks[f"before {name}"] = [dense, layer, kind(), end]
     rng = np.random.default_rng(4)
     X = rng.normal(size=(ROWS, n_in))
@@ -474,7 +473,7 @@ def _check_gradients(
 
 
 def _targets(loss: Loss, rng: np.random.Generator, shape: tuple[int, int]) -> Array:
-    """Draw targets of the kind that the loss is made for."""
+    """Draw targets of the kind that the loss accepts."""
     one_hot = np.eye(shape[1])[rng.integers(shape[1], size=shape[0])]
     kinds = {
         "real": rng.normal(size=shape),
@@ -487,7 +486,7 @@ def _targets(loss: Loss, rng: np.random.Generator, shape: tuple[int, int]) -> Ar
 
 
 def _check_values(loss: Loss, raw: Array, target: Array) -> None:
-    """Compare forms of the weights, rows alone, and poisoned buffers."""
+    """Compare forms of the weights and single rows, in poisoned buffers."""
     n, width = raw.shape
 
     def evaluate(rows: slice, scale: Array | float) -> tuple[float, Array]:
@@ -510,13 +509,13 @@ def _check_values(loss: Loss, raw: Array, target: Array) -> None:
     rows = [evaluate(slice(i, i + 1), float(weight[i, 0])) for i in range(n)]
     rtol, atol = (1e-4, 1e-4) if raw.dtype == np.float32 else (1e-10, 1e-12)
     for what, other_value, other_grad in (
-        ("one weight for each output", wide_value, wide_grad),
-        ("each row alone", sum(v for v, _ in rows), np.concatenate([g for _, g in rows])),
+        ("one weight per output", wide_value, wide_grad),
+        ("evaluating single rows", sum(v for v, _ in rows), np.concatenate([g for _, g in rows])),
     ):
         same = np.allclose(column_value, other_value, rtol, atol) and np.allclose(
             column_grad, other_grad, rtol, atol
         )
-        _demand(same, loss, f"{what} gives another value or gradient than one weight for each row")
+        _demand(same, loss, f"{what} changes the value or gradient given by one weight per row")
     of_rows = loss.of_rows(raw, target)
     _demand(
         np.allclose(0.5 * of_rows.sum(), value, rtol, atol),

@@ -17,8 +17,7 @@ from skscratch.core.objective import Evaluation, Objective
 from skscratch.core.rows import Index, Rows, as_columns, as_rows, within
 from skscratch.core.workers import Workers, shards
 
-# Rows that pass through the network at a time, so that a full batch of any size needs no more room
-# than this.
+# Rows that pass through the network at a time, which bounds the memory of a full batch.
 BLOCK_ROWS = 1024
 # Dividing by a denormal number could overflow.
 SMALLEST_TOTAL = float(np.finfo(np.float64).tiny)
@@ -27,19 +26,19 @@ SMALLEST_TOTAL = float(np.finfo(np.float64).tiny)
 class Evaluator:
     """Evaluates an objective on rows of given data.
 
-    With T threads it keeps T + 1 gradients in memory, or fewer where there are fewer shards: shards
+    With T threads it keeps T + 1 gradients in memory, or fewer if there are fewer shards: shards
     run in groups of T, and each group is added to the sum before the next one.
 
     Parameters
     ----------
     objective : Objective
-        What to evaluate.
+        The objective to evaluate.
     X, target : ndarray or Rows
         The data; the same object twice for an autoencoder.
     weight : ndarray of shape (n,) or (n, n_out), optional
-        Weights of the rows, or of each output of them.
+        Weights of the rows, or of each of their outputs.
     batch_size : int
-        The largest number of rows that will be asked for at once.
+        Largest number of rows per call.
     workers : Workers
         The threads.
     rngs : list of Generator, optional
@@ -70,16 +69,16 @@ class Evaluator:
         self.gradient, self.block_rows = gradient, block_rows
         self._cuts: dict[int, list[slice]] = {}
         cuts = self._cuts[batch_size] = self._cut(batch_size)
-        most = max(cut.stop - cut.start for cut in cuts)
-        at_once = most if objective.network.whole_batch else min(most, block_rows)
+        longest = max(cut.stop - cut.start for cut in cuts)
+        block = longest if objective.network.whole_batch else min(longest, block_rows)
         # One more than threads: the first one's gradient becomes the sum of all groups.
         n_workspaces = min(len(cuts), workers.n_threads + gradient)
         self._shards: list[_Shard] = []
         for k in range(n_workspaces):
-            # The last one is never at work together with the first one.
+            # The last one never runs at the same time as the first one.
             first = self._shards[0] if k == workers.n_threads else None
             self._shards.append(
-                _Shard(objective, rows, targets, at_once, most > at_once, gradient, first)
+                _Shard(objective, rows, targets, block, longest > block, gradient, first)
             )
         self._parts = [shard.grad for shard in self._shards] if gradient else []
         self._first_part = self._parts[:1]
@@ -165,8 +164,8 @@ class Evaluator:
         return []
 
 
-class _Taken:
-    """The rows that were taken last, and which ones they are: a full batch takes them only once."""
+class _LastRows:
+    """The rows taken last, and their index: a full batch is taken only once."""
 
     __slots__ = ("rows", "start", "t", "x")
 
@@ -179,7 +178,7 @@ class _Taken:
 
 
 class _Shard:
-    """Evaluates one shard of a batch at a time, in a workspace of its own."""
+    """Evaluates one shard of a batch at a time, in its own workspace."""
 
     def __init__(
         self,
@@ -197,9 +196,9 @@ class _Shard:
         shared = None if share is None else share.ws
         self.ws: Workspace = Workspace(network, rows, train=gradient, share=shared)
         if gradient:
-            # The gradients of several blocks are added up in an array of their own.
+            # The gradients of several blocks are added up in a separate array.
             self.grad = np.zeros_like(network.params) if several else self.ws.grad
-        self._taken: _Taken = _Taken() if share is None else share._taken
+        self._last: _LastRows = _LastRows() if share is None else share._last
 
     def __call__(
         self,
@@ -223,16 +222,16 @@ class _Shard:
     def _block(
         self, rows: Index, start: int, stop: int, weight: Array | None, total: float
     ) -> float:
-        taken = self._taken
-        if taken.rows is not rows or taken.start != start:
-            taken.rows, taken.start = rows, start
-            taken.x, taken.t = self._take(within(rows, start, stop), stop - start)
+        last = self._last
+        if last.rows is not rows or last.start != start:
+            last.rows, last.start = rows, start
+            last.x, last.t = self._take(within(rows, start, stop), stop - start)
         if weight is not None:
             weight = weight[start:stop]
-        return self.term(taken.x, taken.t, self.ws, weight, total)
+        return self.term(last.x, last.t, self.ws, weight, total)
 
     def _take(self, rows: Index, n: int) -> tuple[Array, Array]:
-        """Take n rows and their targets; the rows of an autoencoder, its own targets, only once."""
+        """Take n rows and their targets, which for an autoencoder are the rows themselves."""
         x = self.X.take(rows, self.ws.buffer("rows", n, self.X.shape[1]))
         if self.target is self.X:
             return x, x
@@ -269,7 +268,7 @@ def check_data(objective: Objective, X: Array | Rows, target: Array | Rows) -> t
             raise ValueError(f"{name} must have shape (n, {width}), got {data.shape}.")
     if rows.shape[0] != targets.shape[0] or rows.shape[0] < 1:
         raise ValueError(f"X has {rows.shape[0]} rows, target {targets.shape[0]}.")
-    # Other rows than those of an array are taken as they come.
+    # Only arrays are checked: other targets would have to be taken row by row.
     if isinstance(target, np.ndarray):
         objective.loss.check_targets(target)
     return rows, targets

@@ -9,24 +9,23 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# NumPy meets an array without dimensions in half the time that it needs for a number, which is what
-# counts for tiny arrays.
+# NumPy handles a 0-d array in half the time of a Python number, which matters for tiny arrays.
 ONE, HALF = ({kind: np.array(value, kind) for kind in "fd"} for value in (1.0, 0.5))
 
 
 def logistic(x: Array, out: Array) -> None:
-    """1 / (1 + exp(-x)). Where exp overflows to inf the result is 0, which is right."""
+    """1 / (1 + exp(-x)). If exp overflows to inf, the result is 0, as it should be."""
     one = ONE[out.dtype.char]
     np.negative(x, out=out)
     np.exp(out, out=out)
     out += one
-    # Twice as fast as NumPy's reciprocal, to the same bits.
+    # Twice as fast as NumPy's reciprocal, with the same bits.
     np.divide(one, out, out=out)
 
 
 def positive(x: Array, out: Array, scratch: Array) -> None:
     """max(x, 0) = (x + |x|) / 2; `scratch` is |x| afterwards. `out` may be `x`."""
-    # Against a number NumPy takes the maximum entry by entry, many times as slowly.
+    # NumPy's maximum with a Python number is many times slower.
     np.abs(x, out=scratch)
     np.add(x, scratch, out=out)
     out *= HALF[out.dtype.char]
@@ -42,7 +41,7 @@ def softplus(x: Array, out: Array, scratch: Array) -> None:
 
 
 def softmax(x: Array, out: Array, column: Array) -> None:
-    """exp(x) / sum(exp(x)) along each row, the row's maximum taken off first. `out` may be `x`."""
+    """exp(x) / sum(exp(x)) in each row, shifted by the row's maximum. `out` may be `x`."""
     np.maximum.reduce(x, axis=1, keepdims=True, out=column)
     np.subtract(x, column, out=out)
     np.exp(out, out=out)

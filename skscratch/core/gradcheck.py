@@ -1,4 +1,4 @@
-"""Check gradients against finite differences, for users' own layers and losses too."""
+"""Check gradients against finite differences, including those of custom layers and losses."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ GOOD_ENOUGH = 1e-10
 def gradient_check(
     objective: Objective, X: Array, target: Array, weight: Array | None = None, seed: int = 0
 ) -> float:
-    """Return the largest relative error of the gradient by backward, over all parameters.
+    """Return the largest relative error of backward's gradient, over all parameters.
 
     Each derivative is compared with the central difference of fourth order,
     ``(8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h``, at several steps h, and the closest agreement
     counts: round-off spoils small steps and a kink nearby spoils large ones, but a wrong gradient
     agrees at none. The error is relative to the derivative itself, or to a thousandth of the
-    largest one where that is more. A noise layer draws the same noise at every evaluation.
+    largest one if that is more. A noise layer draws the same noise at every evaluation.
 
     Parameters
     ----------
     objective : Objective
-        Its network must be of float64.
+        The objective of a float64 network.
     X, target : ndarray of shape (n, n_in) and (n, n_out)
         Rows to evaluate it on.
     weight : ndarray of shape (n,) or (n, n_out), optional
-        Weights of the rows, or of each output of them.
+        Weights of the rows, or of each of their outputs.
     seed : int, default=0
         Seed of the noise layers.
 
     Returns
     -------
     float
-        About 1e-10 for a right gradient; 1e-3 or more for a wrong one.
+        About 1e-10 for a correct gradient; 1e-3 or more for a wrong one.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def gradient_check(
     """
     network = objective.network
     if network.dtype != np.float64:
-        raise ValueError(f"A gradient check needs float64, the network is {network.dtype}.")
+        raise ValueError(f"A gradient check needs float64, but the network is {network.dtype}.")
     if weight is not None:
         weight = np.asarray(weight, dtype=network.dtype).reshape(len(X), -1)
     rng = np.random.default_rng(seed)
@@ -79,11 +79,11 @@ def gradient_check(
 def _error(
     params: Array, i: int, derivative: float, h: float, value: Callable[[], float], floor: float
 ) -> float:
-    kept = float(params[i])
-    at = []
+    original = float(params[i])
+    values = []
     for step in (-2, -1, 1, 2):
-        params[i] = kept + step * h
-        at.append(value())
-    params[i] = kept
-    difference = (8 * (at[2] - at[1]) - (at[3] - at[0])) / (12 * h)
+        params[i] = original + step * h
+        values.append(value())
+    params[i] = original
+    difference = (8 * (values[2] - values[1]) - (values[3] - values[0])) / (12 * h)
     return abs(difference - derivative) / max(abs(difference), abs(derivative), floor)

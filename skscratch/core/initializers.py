@@ -1,7 +1,7 @@
 """Initial values of weights and biases.
 
-All but `Zeros` draw with a variance of ``c / fan``, so that signals neither grow nor fade from
-layer to layer; they differ in ``c``, in which fan they divide by, and in the distribution.
+All but `Zeros` and `Ones` draw with a variance of ``c / fan``, so that signals neither grow nor
+fade from layer to layer; they differ in ``c``, the fan they divide by, and the distribution.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from skscratch.core.named import Named
 
 
 class RandomSource(Protocol):
-    """What the core asks of a source of random numbers; NumPy's Generator is one."""
+    """The methods that the core needs to draw random numbers; NumPy's Generator has them."""
 
     @property
     def uniform(self) -> Callable[..., Any]:
-        """Draw evenly between two bounds."""
+        """Draw uniformly between two bounds."""
 
     @property
     def normal(self) -> Callable[..., Any]:
@@ -28,18 +28,18 @@ class RandomSource(Protocol):
 
     @property
     def permutation(self) -> Callable[[int], Any]:
-        """Draw an order of the first so many numbers."""
+        """Draw a permutation of ``range(n)``."""
 
     @property
     def spawn(self) -> Callable[[int], list[np.random.Generator]]:
-        """Make independent generators."""
+        """Create independent generators."""
 
 
 class Initializer(Named, family="initializer"):
-    """How the entries of one parameter start."""
+    """Sets the initial values of one parameter array."""
 
     def fill(self, out: Array, n_in: int, n_out: int, rng: RandomSource) -> None:
-        """Write initial values into `out`, a parameter of a layer with that many ins and outs."""
+        """Write initial values into `out`, a parameter of a layer of these widths."""
         raise NotImplementedError
 
 

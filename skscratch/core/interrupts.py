@@ -1,8 +1,8 @@
 """Ctrl-C during training: noted at once, obeyed between two steps.
 
-Python raises KeyboardInterrupt between any two instructions, in the middle of an update too, where
-half of the parameters are new. While an `Interrupts` is open, the first Ctrl-C only sets a flag,
-which training reads before each step; the second one raises as usual.
+Python raises KeyboardInterrupt between any two instructions, even in the middle of an update, when
+only half of the parameters are new. While an `Interrupts` is open, the first Ctrl-C only sets a
+flag, which training reads before each step; the second one raises as usual.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Self
 
 
 class Interrupts:
-    """Whether Ctrl-C was pressed since ``with`` opened it.
+    """A context that records whether Ctrl-C was pressed.
 
-    Only the main thread receives Ctrl-C, and a handler of the user's own is left in place. Then
-    nothing is deferred, and KeyboardInterrupt may be raised anywhere.
+    Nothing is deferred outside the main thread, which alone receives Ctrl-C, or if the user has
+    installed a handler, which is left in place: KeyboardInterrupt may then be raised anywhere.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Interrupts:
                 self._before = handler
                 signal.signal(signal.SIGINT, self._note)
             else:
-                # Where the signal is ignored or ends the process, there is no function to raise.
+                # If the signal is ignored or ends the process, there is no handler to raise.
                 self.may_raise = callable(handler)
         return self
 

@@ -1,13 +1,13 @@
-"""Layers: frozen recipes of two functions, without any array of their own.
+"""Layers: frozen recipes that hold functions and no arrays.
 
-A layer gets three things. ``p`` holds its parameters by name (``p.W``, ``p.b``), ``g`` their
+A layer is given three things. ``p`` holds its parameters by name (``p.W``, ``p.b``), ``g`` their
 gradients, and the frame ``f`` the rows it works on: ``x`` in, ``y`` out, ``dy`` in, ``dx`` out.
 All of them belong to the network or the workspace, so one layer can serve many networks and many
 threads.
 
 A layer declares by class keywords what its backward reads and whether it may work in place. The
-workspace shares buffers where the declarations allow it. A layer that declares nothing is right,
-only slower; `check_layer` finds declarations that are false.
+workspace shares buffers where the declarations allow it. A layer that declares nothing is correct,
+only slower; `check_layer` finds false declarations.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NEEDS_RNG = (
     "This layer draws random numbers, which this call does not provide: create the workspace with "
     "rng=..., or train by mini-batches."
 )
-# Means of activities are kept this far from 0 and 1, where the divergence is infinite.
+# Mean activities are kept this far from 0 and 1, where the divergence is infinite.
 MEAN_FLOOR = 1e-6
 
 
@@ -37,8 +37,8 @@ MEAN_FLOOR = 1e-6
 class Role:
     """How parameters are treated in training.
 
-    `penalised` ones are part of an L2 penalty, and decay with AdamW; `rate` is a factor on their
-    learning rate, where 0 freezes them.
+    `penalised` parameters count in an L2 penalty and decay with AdamW; `rate` multiplies their
+    learning rate, and 0 freezes them.
     """
 
     penalised: bool = True
@@ -54,10 +54,10 @@ WEIGHTS, BIASES = Role(), Role(penalised=False)
 
 @dataclass(frozen=True)
 class Param:
-    """A parameter of a layer: the network gives it memory, the initializer its first values.
+    """A parameter of a layer; the network provides the memory, the initializer the values.
 
-    `matrix` declares a linear map of shape (n_in, n_out): an optimizer of whole matrices may take
-    its steps, unless the layer is the output layer.
+    `matrix` declares a linear map of shape (n_in, n_out). An optimizer of whole matrices may then
+    update it, unless the layer is the output layer.
     """
 
     name: str
@@ -69,10 +69,10 @@ class Param:
 
 @dataclass(eq=False, slots=True)
 class Frame:
-    """What one layer needs for one block of rows. `dx` is None if it is not needed.
+    """The arrays of one layer for one block of rows. `dx` is None if it is not needed.
 
-    `column` has an entry for each row and may be overwritten; `ones` is a one for each row,
-    `zeros` a zero for each column of the output.
+    `column` has one entry per row and may be overwritten; `ones` holds a 1 per row, `zeros` a 0
+    per column of the output.
     """
 
     x: Array
@@ -102,18 +102,18 @@ class Layer(Named, family="layer"):
     Declared by class keywords, ``class Mish(Layer, name="mish", backward_reads="x", scratch=1)``:
 
     - `backward_reads`: which of ``f.x`` and ``f.y`` backward reads: "", "x", "y" or "xy" (default).
-      What it does not read may be overwritten before it is called.
-    - `in_place`: whether ``f.y`` may be ``f.x``'s memory, and ``f.dx`` that of ``f.dy``; then
-      nothing may be read after it was overwritten. False by default.
+      The other may be overwritten before backward is called.
+    - `in_place`: whether ``f.y`` may share the memory of ``f.x``, and ``f.dx`` that of ``f.dy``;
+      the layer must then read nothing that it has overwritten. False by default.
     - `scratch`: number of arrays ``f.scratch`` of the output's shape. Other layers may overwrite
-      them between two calls.
-    - `cached`: number of such arrays ``f.cached`` that keep what forward wrote until backward.
+      them between calls.
+    - `cached`: number of such arrays ``f.cached`` that keep their content from forward to backward.
     - `only_in_training`: whether the layer passes its rows on unchanged in prediction.
     - `whole_batch`: whether its penalty needs all rows of a batch at once. Batches are then not cut
       into shards for several threads.
 
-    A subclass inherits them, but for `backward_reads` and `in_place` if it defines forward or
-    backward itself.
+    A subclass inherits them, except `backward_reads` and `in_place` if it overrides forward or
+    backward.
     """
 
     backward_reads: ClassVar[str] = "xy"
@@ -154,16 +154,16 @@ class Layer(Named, family="layer"):
                     f"class {cls.__name__}({cls.__bases__[0].__name__}, "
                     f"{name.removeprefix('n_')}=...)."
                 )
-        # What a base declares of memory need not be true of functions that replace the base's.
+        # A base's declarations about memory need not hold for functions that override its own.
         if {"forward", "backward"} & vars(cls).keys():
             cls.backward_reads, cls.in_place = Layer.backward_reads, Layer.in_place
         for name, value in declared.items():
             if value is not None:
                 setattr(cls, name, value)
-        # Before the class is registered by its name.
+        # Checked before the class is registered.
         complete = cls.forward is not Layer.forward and cls.backward is not Layer.backward
         if "name" in keywords and not complete:
-            raise TypeError(f"{cls.__name__}: a layer with a name defines forward and backward.")
+            raise TypeError(f"{cls.__name__}: a named layer must define forward and backward.")
         super().__init_subclass__(**keywords)
 
     @property
@@ -172,15 +172,15 @@ class Layer(Named, family="layer"):
         return type(self).penalty is not Layer.penalty
 
     def n_out(self, n_in: int) -> int:
-        """Width of the output for a width of the input."""
+        """Return the output width for an input width."""
         return n_in
 
     def rows_out(self, rows: int) -> int:
-        """Return how many rows come out, in training, for a number of rows that go in."""
+        """Return the number of output rows, in training, for a number of input rows."""
         return rows
 
     def params(self, n_in: int) -> tuple[Param, ...]:
-        """Parameters for that width of the input."""
+        """Return the parameters for an input width."""
         return ()
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
@@ -188,7 +188,7 @@ class Layer(Named, family="layer"):
         raise NotImplementedError
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
-        """Fill every ``g.*``, and ``f.dx`` where it is not None, from ``f.dy``."""
+        """Fill every ``g.*``, and ``f.dx`` unless it is None, from ``f.dy``."""
         raise NotImplementedError
 
     def penalty(self, f: Frame) -> float:
@@ -196,7 +196,7 @@ class Layer(Named, family="layer"):
         return 0.0
 
     def for_inference(self, n_in: int) -> Layer | None:
-        """Return the layer without what acts in training only; None if nothing is left."""
+        """Return the layer's equivalent in prediction; None if it then does nothing."""
         return None if self.only_in_training else self
 
 
@@ -235,7 +235,7 @@ class Dense(Layer, name="dense", backward_reads="x"):
 def _check_width(layer: Any) -> None:
     if not isinstance(layer.width, Integral) or isinstance(layer.width, bool) or layer.width < 1:
         raise ValueError(
-            f"width of {layer.name!r} must be a whole number from 1 on, got {layer.width!r}."
+            f"width of {layer.name!r} must be an integer of at least 1, got {layer.width!r}."
         )
 
 
@@ -315,7 +315,7 @@ class LayerNorm(Layer, name="layer_norm", backward_reads="", in_place=True, scra
             return
         product *= p.gamma
         _row_means(product, out=f.column)
-        # From here on x̂ itself is not needed any more.
+        # From here on, x̂ itself is no longer needed.
         normed *= f.column
         np.multiply(f.dy, p.gamma, out=f.dx)
         _row_means(f.dx, out=f.column)
@@ -330,7 +330,7 @@ def _row_means(x: Array, out: Array) -> None:
 
 
 class _Penalty(Layer, backward_reads="y", in_place=True, scratch=1, only_in_training=True):
-    """A layer that passes its rows on and adds a function of them to the loss."""
+    """A layer that passes its rows on unchanged and adds a function of them to the loss."""
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
         if f.y is not f.x:
@@ -346,7 +346,7 @@ class _Penalty(Layer, backward_reads="y", in_place=True, scratch=1, only_in_trai
 
 
 class ActivityPenalty(_Penalty, name="activity_penalty"):
-    """y = x, and l1 · Σ|x| is added to the loss: few units active at a time (Ng, 2011)."""
+    """y = x, and l1 · Σ|x| is added to the loss, so that few units are active (Ng, 2011)."""
 
     l1: float = 1e-3
 
@@ -371,7 +371,7 @@ class KLPenalty(_Penalty, name="kl_penalty", whole_batch=True):
     """y = x, and strength · Σ KL(target ‖ mean activity) over the units is added (Ng, 2011).
 
     KL(t ‖ a) = t log(t / a) + (1 - t) log((1 - t) / (1 - a)) for activities in (0, 1), such as a
-    logistic layer's; a mean outside is not pushed. The mean is that of the batch.
+    logistic layer's; a mean outside has gradient 0. The mean is taken over the batch.
     """
 
     strength: float = 1e-2
@@ -398,7 +398,7 @@ class KLPenalty(_Penalty, name="kl_penalty", whole_batch=True):
         return slope
 
     def _activity(self, f: Frame) -> tuple[float, Array]:
-        """Return the weight of the rows at hand, and the mean of each unit over them."""
+        """Return the total weight of the rows, and the weighted mean of each unit."""
         (scaled,) = f.scratch
         np.multiply(f.y, f.scale, out=scaled)
         rows = len(f.y)
@@ -408,9 +408,9 @@ class KLPenalty(_Penalty, name="kl_penalty", whole_batch=True):
 
 
 class PerturbedCopies(Layer, name="perturbed_copies", backward_reads="", only_in_training=True):
-    """In training, y is all rows and then a perturbed copy of each: x + step · N(0, 1).
+    """In training, y is all rows followed by a perturbed copy of each: x + step · N(0, 1).
 
-    A `Contraction` layer further on compares both and drops the copies. No layer between the two
+    A later `Contraction` layer compares rows and copies and drops the copies. No layer in between
     may add a penalty.
     """
 
@@ -442,9 +442,9 @@ class Contraction(
 ):
     """y = x without the copies; strength · Σ ‖x - copy‖² / step² is added to the loss.
 
-    Its mean over the copies is ‖J‖², the squared Frobenius norm of the Jacobian of the layers
-    between `PerturbedCopies` and here, up to terms in step²: the penalty of contractive
-    autoencoders (Rifai et al., 2011), for any depth, without a second derivative.
+    Its expectation is ‖J‖², the squared Frobenius norm of the Jacobian of the layers between
+    `PerturbedCopies` and this one, up to terms in step²: the penalty of contractive autoencoders
+    (Rifai et al., 2011), for any depth, without a second derivative.
     """
 
     strength: float = 1e-2
@@ -494,7 +494,7 @@ class Variational(Layer, name="variational", backward_reads="x", scratch=1, cach
 
     def n_out(self, n_in: int) -> int:
         if n_in % 2:
-            raise ValueError(f"A variational layer halves an even width, got {n_in}.")
+            raise ValueError(f"A variational layer needs an even input width, got {n_in}.")
         return n_in // 2
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
@@ -547,7 +547,7 @@ class Variational(Layer, name="variational", backward_reads="x", scratch=1, cach
 
 
 class Noise(Layer, family="noise", backward_reads="", in_place=True, only_in_training=True):
-    """A layer that changes its rows in training and passes them on in prediction.
+    """A layer that changes its rows in training and passes them on unchanged in prediction.
 
     A subclass defines `add_noise`, and backward unless the derivative is 1.
     """
@@ -559,7 +559,7 @@ class Noise(Layer, family="noise", backward_reads="", in_place=True, only_in_tra
             np.copyto(f.y, f.x)
 
     def add_noise(self, f: Frame) -> None:
-        """Fill ``f.y`` from ``f.x`` with random numbers of ``f.rng``."""
+        """Fill ``f.y`` from ``f.x``, drawing random numbers from ``f.generator``."""
         raise NotImplementedError
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
@@ -592,7 +592,7 @@ class Dropout(Noise, name="dropout", backward_reads="", in_place=True, cached=1)
 
 
 class MaskingNoise(Noise, name="masking", backward_reads="", in_place=True, cached=1):
-    """y = x with a share `level` of the entries set to 0 (Vincent et al., 2010, section 3.3)."""
+    """y = x with a fraction `level` of the entries set to 0 (Vincent et al., 2010, section 3.3)."""
 
     level: float = 0.25
 
@@ -627,7 +627,7 @@ class GaussianNoise(Noise, name="gaussian", scratch=1):
 class SaltAndPepperNoise(
     Noise, name="salt_and_pepper", backward_reads="", in_place=True, scratch=1, cached=1
 ):
-    """y = x with a share `level` of the entries set to `low` or `high`, by a fair coin."""
+    """y = x with a fraction `level` of the entries set to `low` or `high`, equally likely."""
 
     level: float = 0.1
     low: float = 0.0
@@ -656,12 +656,12 @@ class SaltAndPepperNoise(
 
 
 class Corruption(Noise, name="corruption", backward_reads="", in_place=True):
-    """y = function(x, rng), for noise that only the user's domain knows, such as warped images.
+    """y = function(x, rng), for noise specific to the user's domain, such as warped images.
 
-    The function gets a block of rows and a generator, and returns as many rows of the same width.
-    It may run in several threads at once. It is not part of the layer's description: a network that
-    was saved and loaded predicts the same, and cannot be trained. Since nobody knows the function's
-    derivative, the layer belongs before all layers with parameters.
+    The function is called with a block of rows and a generator, possibly in several threads at
+    once, and returns an array of the same shape. It is not part of the layer's description: a saved
+    and loaded network predicts the same but cannot be trained. As the function's derivative is
+    unknown, the layer must precede all layers with parameters.
     """
 
     function: Callable[[Array, np.random.Generator], Array] | None = None
@@ -679,7 +679,7 @@ class Corruption(Noise, name="corruption", backward_reads="", in_place=True):
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
         if f.dx is not None:
-            raise ValueError("A corruption layer must stand before all layers with parameters.")
+            raise ValueError("A corruption layer must precede all layers with parameters.")
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "function": None}

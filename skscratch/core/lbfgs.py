@@ -1,4 +1,4 @@
-"""L-BFGS: steps on all rows at once, by SciPy, with the history and the stopping of `train`."""
+"""L-BFGS on all rows at once, by SciPy, with the history and the stopping rules of `train`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skscratch.core.workers import Workers
 
 @dataclass(frozen=True)
 class LBFGS:
-    """How long `minimise_lbfgs` goes on: evaluations at most, and the gradient's largest entry."""
+    """When `minimise_lbfgs` stops: its evaluations, or the gradient's largest entry below `tol`."""
 
     max_evaluations: int = 15_000
     tol: float = 1e-4
@@ -45,8 +45,8 @@ def minimise_lbfgs(
 ) -> TrainingRun:
     """Train the objective's network in place, by L-BFGS (Liu & Nocedal, 1989).
 
-    An iteration counts as an epoch, though it may evaluate the objective several times. If the
-    first evaluation is the last one, it counts as well.
+    An iteration counts as an epoch, though it may evaluate the objective several times. So does
+    the first evaluation if it is the only one.
 
     Parameters
     ----------
@@ -60,20 +60,20 @@ def minimise_lbfgs(
     max_epochs : int, default=200
         Largest number of iterations.
     weight : ndarray of shape (n,) or (n, n_out), optional
-        Weights of the rows, or of each output of them.
+        Weights of the rows, or of each of their outputs.
     validate : callable, optional
         Returns a score after each iteration, higher is better.
     keep_best : bool, default=False
         Leave the network with the parameters of the best score.
     before_epoch, on_epoch : callable, optional
-        Called at the beginning of what follows each iteration, and at its end with the run so far,
-        where True stops.
+        Called after each iteration, before and after it is recorded; `on_epoch` is given the run so
+        far, and stops it by returning True.
     n_threads : int, default=1
         Threads to use. The result has the same bits for any number.
     state : TrainingState, optional
-        Its best score is the one to exceed.
+        Its best score is the one to beat.
     interrupts : Interrupts, optional
-        Let Ctrl-C end the training with the parameters of the last whole iteration.
+        Let Ctrl-C end the training with the parameters of the last complete iteration.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def minimise_lbfgs(
             if interrupts is None:
                 raise
             interrupts.requested, run.stopped = True, "interrupted"
-            iterations.go_back()
+            iterations.restore()
     if keep_best and run.state.best_params is not None:
         params[:] = run.state.best_params
     if not np.isfinite(params).all():
@@ -119,7 +119,7 @@ def minimise_lbfgs(
 
 
 class _Iterations:
-    """L-BFGS, and what happens after each iteration: validation, history, the decision to stop."""
+    """Runs L-BFGS and, after each iteration, validates, records and decides whether to stop."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class _Iterations:
         self.run, self.params, self.validate, self.keep_best = run, params, validate, keep_best
         self.before_epoch, self.on_epoch = before_epoch, on_epoch
         self.value = math.inf
-        #: How many iterations were whole, and the parameters then.
+        #: Number of complete iterations, and the parameters after them.
         self.last = 0, params.copy()
 
     def run_all(
@@ -143,7 +143,7 @@ class _Iterations:
         max_epochs: int,
         interrupts: Interrupts | None,
     ) -> None:
-        """Run SciPy's L-BFGS-B on all rows, and leave in the run why it stopped."""
+        """Run SciPy's L-BFGS-B on all rows, and record in the run why it stopped."""
         n, run = evaluator.n_rows, self.run
         # An attribute, which can be deleted: SciPy before 1.14 keeps the function below until the
         # garbage collector runs, and must not keep the data with it.
@@ -176,10 +176,10 @@ class _Iterations:
             self.end(result.x)
         self.params[:] = result.x
         if run.stopped is None:
-            run.stopped, run.message = _why(result, limits), result.message
+            run.stopped, run.message = _stop_reason(result, limits), result.message
 
     def end(self, params: Array) -> None:
-        """End an iteration; leave the reason in the run if it is the last one."""
+        """Record an iteration, and the reason to stop if `on_epoch` asks for it."""
         run, state = self.run, self.run.state
         if self.before_epoch is not None:
             self.before_epoch()
@@ -198,20 +198,20 @@ class _Iterations:
         if self.on_epoch is not None and self.on_epoch(run):
             run.stopped = "on_epoch"
 
-    def go_back(self) -> None:
-        """Let parameters and history be those of the last whole iteration."""
-        n_whole, params = self.last
+    def restore(self) -> None:
+        """Restore the parameters and the history of the last complete iteration."""
+        n_complete, params = self.last
         self.params[:] = params
         run = self.run
         for column in (run.losses, run.scores, run.rates, run.norms):
-            del column[n_whole:]
+            del column[n_complete:]
 
 
 def _divergence() -> DivergenceError:
     return DivergenceError("L-BFGS has reached values that are not finite.")
 
 
-def _why(result: OptimizeResult, limits: LBFGS) -> str | None:
+def _stop_reason(result: OptimizeResult, limits: LBFGS) -> str | None:
     if result.success:
         return "converged"
     if result.status != 1:

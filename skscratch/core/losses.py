@@ -2,7 +2,7 @@
 
 A loss is a link and a pointwise formula. The formula takes *raw* outputs, before any logistic or
 softmax, so that it stays exact where a probability would round to 0 or 1; `predict` applies the
-inverse link. The base class weighs and sums, for all losses alike.
+inverse link. The base class applies weights and sums, in the same way for all losses.
 
 Every loss is a sum over a row's outputs. The `Objective` divides by the sum of the weights.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from skscratch.core.functions import Array, logistic, positive, softmax, softplus
 from skscratch.core.named import Named
 
-# Where the targets of each kind lie.
+# The interval of each kind of target.
 INTERVALS = {
     "real": (-math.inf, math.inf),
     "share": (0.0, 1.0),
@@ -28,20 +28,20 @@ INTERVALS = {
     "sign": (-1.0, 1.0),
     "count": (0.0, math.inf),
 }
-# A baseline takes no class for less or more certain than this.
+# Smallest probability, mean or step in a baseline, so that its logarithm is finite.
 SMALLEST_SHARE = 1e-6
-# Halvings of an interval until rounding ends them.
+# Enough to halve an interval down to rounding errors.
 BISECTIONS = 64
-# So many units of rounding beyond an end still count as the end.
+# Tolerance of comparisons, in units of rounding.
 ROUNDINGS = 8
 
 
 @dataclass(eq=False, slots=True)
 class LossBuffers:
-    """What a loss may write to for one block of rows: arrays that belong to the workspace.
+    """The workspace's arrays that a loss may write to, for one block of rows.
 
-    `factor` has no dimension, `sums` an entry for each column; `ones` is a one for each row, and
-    `units` one for each column.
+    `factor` is 0-d, `sums` has one entry per column; `ones` holds a 1 per row, `units` a 1 per
+    column.
     """
 
     grad: Array
@@ -55,7 +55,7 @@ class LossBuffers:
 
     @classmethod
     def over(cls, grad: Array, value: Array, scratch: Array, column: Array) -> Self:
-        """Make the others: they are too small to be shared between layers."""
+        """Add the arrays that are too small to be worth sharing between layers."""
         (rows, width), dtype = value.shape, value.dtype
         return cls(
             grad,
@@ -69,20 +69,20 @@ class LossBuffers:
         )
 
     def row_sums(self, x: Array) -> Array:
-        """Return the sums of the rows of `x`, in `column`: five times as fast by a product."""
+        """Return the row sums of `x`, in `column`, by a product: five times faster than a sum."""
         x.dot(self.units, out=self.column[:, 0])
         return self.column
 
     def total(self) -> float:
-        """Return the sum of `value`, by products: three times as fast as NumPy's own sum."""
+        """Return the sum of `value`, by products: three times faster than NumPy's sum."""
         self.ones.dot(self.value, out=self.sums)
         return float(self.sums.dot(self.units))
 
 
 class Loss(Named, family="loss"):
-    """A loss with weights: from raw outputs, into the caller's buffers.
+    """A weighted loss of raw outputs, computed in the caller's buffers.
 
-    `targets` says what it is made for: ``"real"`` numbers, a ``"share"`` in [0, 1], a ``"one-hot"``
+    `targets` is the kind of target: ``"real"`` numbers, a ``"share"`` in [0, 1], a ``"one-hot"``
     row, a ``"sign"`` of ±1 or a ``"count"``. `factor` is a constant of the derivative, multiplied
     in together with the scale.
     """
@@ -93,14 +93,13 @@ class Loss(Named, family="loss"):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The smallest and the largest target that the loss is made for."""
+        """The smallest and the largest target that the loss accepts."""
         return INTERVALS[self.targets]
 
     def allows(self, low: float, high: float, dtype: np.dtype[Any]) -> bool:
         """Return whether targets from `low` to `high` lie in the interval.
 
-        Scaling to an interval leaves values a few units of rounding outside: these count as its
-        ends.
+        Scaled targets may lie a few units of rounding outside: these count as inside.
         """
         slack = ROUNDINGS * float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
         return self.interval[0] - slack <= low and high <= self.interval[1] + slack
@@ -112,8 +111,8 @@ class Loss(Named, family="loss"):
         low, high = float(target.min()), float(target.max())
         if not self.allows(low, high, target.dtype):
             raise ValueError(
-                f"The loss {self.name!r} is made for targets from {self.interval[0]:g} to "
-                f"{self.interval[1]:g}, but they run from {low:g} to {high:g}."
+                f"The loss {self.name!r} requires targets from {self.interval[0]:g} to "
+                f"{self.interval[1]:g}, but they range from {low:g} to {high:g}."
             )
 
     def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
@@ -123,9 +122,9 @@ class Loss(Named, family="loss"):
     def value_and_grad(
         self, raw: Array, target: Array, scale: Array | float, b: LossBuffers
     ) -> float:
-        """Return Σ scale · loss over all rows, and leave its gradient in ``b.grad``.
+        """Return Σ scale · loss over all rows, and write its gradient to ``b.grad``.
 
-        `scale` is one number for all, a column of one for each row, or one for each output.
+        `scale` is a number, a column with one entry per row, or an array with one per output.
         """
         self.pointwise(raw, target, b)
         if isinstance(scale, float):
@@ -147,13 +146,13 @@ class Loss(Named, family="loss"):
         return per_row
 
     def predict(self, raw: Array) -> Array:
-        """Apply the inverse link: from raw outputs to what the targets look like."""
+        """Apply the inverse link, which maps raw outputs to the scale of the targets."""
         return raw
 
     def baseline(self, target: Array, weight: Array | None = None) -> Array:
         """Return raw outputs to start from, shape (n_out,): the best ones that ignore the rows.
 
-        `weight` has shape (n,). A loss that does not say otherwise starts from 0.
+        `weight` has shape (n,). The default is 0.
         """
         return np.zeros(target.shape[1], target.dtype)
 
@@ -164,7 +163,7 @@ def _mean(target: Array, weight: Array | None) -> Array:
 
 
 def _quantile(target: Array, weight: Array | None, q: float) -> Array:
-    """Return the smallest target of each column that a share `q` of the weight does not exceed."""
+    """Return each column's smallest target that a fraction `q` of the weight does not exceed."""
     order = np.argsort(target, axis=0, kind="stable")
     weight = np.ones(len(target)) if weight is None else weight
     shares = np.add.accumulate(weight[order], axis=0)
@@ -210,7 +209,7 @@ class Huber(Loss, name="huber"):
     def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
         # With c = d clipped to ±delta, both branches are c (d - c/2), and the derivative is c.
         np.subtract(raw, target, out=b.value)
-        # Against an array: with numbers NumPy's clip takes entry by entry, many times as slowly.
+        # NumPy's clip with Python numbers is many times slower than this.
         b.scratch.fill(self.delta)
         np.minimum(b.value, b.scratch, out=b.grad)
         np.negative(b.scratch, out=b.scratch)
@@ -220,7 +219,7 @@ class Huber(Loss, name="huber"):
         b.value *= b.grad
 
     def baseline(self, target: Array, weight: Array | None = None) -> Array:
-        # The derivative, the mean of the clipped differences, rises with the output.
+        # By bisection: the derivative, the mean of the clipped differences, rises with the output.
         low: Array = target.min(axis=0)
         high: Array = target.max(axis=0)
         for _ in range(BISECTIONS):
@@ -234,8 +233,8 @@ class Pinball(Loss, name="pinball"):
     """q d where d = t - p ≥ 0, else (q - 1) d, for each quantile q (Koenker & Bassett, 1978).
 
     Several quantiles of one target are outputs of one network: ``p_1 = r_1`` and
-    ``p_k = p_(k-1) + log(1 + exp(r_k))``, so that they can never cross. `quantiles` rise, and the
-    target is repeated for each.
+    ``p_k = p_(k-1) + log(1 + exp(r_k))``, so that they can never cross. `quantiles` must be
+    increasing; the target is repeated for each.
     """
 
     quantiles: tuple[float, ...] = (0.5,)
@@ -245,7 +244,8 @@ class Pinball(Loss, name="pinball"):
         numbers = isinstance(q, tuple) and q and all(isinstance(x, Real) for x in q)
         if not numbers or any(b <= a for a, b in itertools.pairwise((0, *q, 1))):
             raise ValueError(
-                f"quantiles of 'pinball' must be a tuple of rising numbers in (0, 1), got {q!r}."
+                "quantiles of 'pinball' must be a tuple of increasing numbers in (0, 1), got "
+                f"{q!r}."
             )
 
     def predict(self, raw: Array) -> Array:
@@ -257,8 +257,8 @@ class Pinball(Loss, name="pinball"):
         return np.add.accumulate(p, axis=1, out=p)
 
     def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
-        rising = len(self.quantiles) > 1
-        if rising:
+        several = len(self.quantiles) > 1
+        if several:
             softplus(raw, out=b.value, scratch=b.scratch)
             b.value[:, 0] = raw[:, 0]
             np.add.accumulate(b.value, axis=1, out=b.value)
@@ -269,7 +269,7 @@ class Pinball(Loss, name="pinball"):
         np.greater(b.value, 0, out=b.grad)
         b.grad -= np.array(self.quantiles, raw.dtype)
         b.value *= b.grad
-        if rising:
+        if several:
             # Each raw output moves its own quantile and all above it.
             b.grad[:, ::-1].cumsum(axis=1, out=b.grad[:, ::-1])
             logistic(raw, out=b.scratch)
@@ -293,7 +293,7 @@ class BinaryLogLoss(Loss, name="binary_log_loss"):
 
     def pointwise(self, raw: Array, target: Array, b: LossBuffers) -> None:
         softplus(raw, out=b.value, scratch=b.scratch)
-        # p = exp(r - log(1 + exp(r))), which takes two passes where the logistic takes four.
+        # p = exp(r - log(1 + exp(r))) takes two passes, the logistic four.
         np.subtract(raw, b.value, out=b.grad)
         np.exp(b.grad, out=b.grad)
         b.grad -= target
@@ -384,10 +384,10 @@ class MulticlassHinge(Loss, name="multiclass_hinge"):
         np.subtract(raw, target, out=b.scratch)
         b.scratch += 1
         np.maximum.reduce(b.scratch, axis=1, keepdims=True, out=b.column)
-        # The loss stands at the target's output; the others' share of the row's sum is 0.
+        # The row's loss is stored at the target's output; the other entries are 0.
         np.subtract(b.column, raw, out=b.value)
         b.value *= target
-        # Of several largest, all are lowered alike: a subgradient of the maximum.
+        # Ties share the gradient equally, which gives a subgradient of the maximum.
         np.equal(b.scratch, b.column, out=b.grad)
         b.grad /= b.row_sums(b.grad)
         b.grad -= target

@@ -1,9 +1,8 @@
 """Families whose members are found by name.
 
-A user writes ``activation="silu"``; a reader writes ``SiLU()``. Both mean the same recipe. Classes
-register themselves by their name, ``class SiLU(Activation, name="silu")``; there is no central
-table. The tests are parametrized over these families, so a new member is tested from the moment it
-exists.
+``activation="silu"`` and ``activation=SiLU()`` mean the same recipe. Classes register themselves by
+their name, ``class SiLU(Activation, name="silu")``; there is no central table. The tests are
+parametrized over these families, so every new member is tested.
 """
 
 from __future__ import annotations
@@ -49,14 +48,14 @@ class Named:
         self.check_init()
 
     def check_init(self) -> None:
-        """Raise a ValueError if a field has a value that makes no sense."""
+        """Raise a ValueError if a field has an invalid value."""
 
     def check_range(
         self, field: str, low: float, high: float = math.inf, *, closed: str = "both"
     ) -> None:
         """Raise a ValueError unless a field is a number from `low` to `high`.
 
-        `closed` tells which ends belong to the range: "both", "left", "right" or "neither".
+        `closed` names the ends that belong to the range: "both", "left", "right" or "neither".
         """
         value = getattr(self, field)
         left, right = closed in ("both", "left"), closed in ("both", "right")
@@ -81,7 +80,7 @@ class Named:
 
     @classmethod
     def named(cls, name: str, **hyperparameters: Any) -> Self:
-        """Build the member called `name`; an unknown one raises a ValueError with the known."""
+        """Build the member called `name`; a ValueError for an unknown name lists the known ones."""
         if name not in cls._members:
             close = difflib.get_close_matches(str(name), cls._members, n=1)
             guess = f" Did you mean {close[0]!r}?" if close else ""
@@ -105,7 +104,7 @@ class Named:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Describe the recipe as plain data that JSON can hold; `from_dict` builds it again."""
+        """Describe the recipe as plain data that JSON can hold; `from_dict` rebuilds it."""
         names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
         fields = {name: getattr(self, name) for name in names}
         return {
@@ -146,7 +145,7 @@ def _full_name(cls: type) -> str:
 
 
 def _check_fields(cls: type) -> None:
-    """Raise a TypeError where a default could not be hashed, or written as JSON and read back."""
+    """Raise a TypeError if a default could not be hashed, or written as JSON and read back."""
     for field in dataclasses.fields(cls):
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
@@ -156,8 +155,8 @@ def _check_fields(cls: type) -> None:
             continue
         if not _is_plain(default):
             raise TypeError(
-                f"{cls.__name__}: the default of {field.name!r} must be None, a number, a text, a "
-                f"recipe, or a tuple of these, got {default!r}."
+                f"{cls.__name__}: the default of {field.name!r} must be None, a number, a string, "
+                f"a recipe, or a tuple of these, got {default!r}."
             )
 
 
@@ -169,10 +168,10 @@ def _is_plain(value: Any) -> bool:
 
 def _register(family_base: type[Named], cls: type[Named]) -> None:
     members = family_base._members
-    taken = members.get(cls.name)
-    # A module that is run again makes the same class a second time.
-    if taken is not None and _full_name(taken) != _full_name(cls):
+    registered = members.get(cls.name)
+    # Re-running a module defines the same class again.
+    if registered is not None and _full_name(registered) != _full_name(cls):
         raise ValueError(
-            f"The {family_base.family} name {cls.name!r} is taken by {_full_name(taken)}."
+            f"The {family_base.family} name {cls.name!r} is taken by {_full_name(registered)}."
         )
     members[cls.name] = cls

@@ -1,11 +1,11 @@
-"""Networks own numbers, workspaces own the room to compute in.
+"""Networks own the parameters, workspaces the memory to compute in.
 
-A `Network` is a list of layer recipes and one flat parameter vector: weights first, biases after,
+A `Network` is a list of layer recipes and one flat parameter vector: weights first, then biases,
 so that a penalty on the weights is one slice and an optimizer is a few lines on one vector. Every
 ``W`` and ``b`` is a reshaped view into it.
 
-A `Workspace` is what one worker needs for one block of rows. A fitted network can be used from
-many threads at once, because each opens a workspace of its own.
+A `Workspace` is the memory of one worker for one block of rows. A fitted network can be used from
+many threads at once, because each opens its own workspace.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Stack:
             raise ValueError(f"Expected an array of shape (n, {self.n_in}), got {X.shape}.")
         out = np.empty((len(X), self.n_out), dtype=self.dtype)
         ws = Workspace(self, min(PREDICT_ROWS, max(1, len(X))))
-        # exp overflows to inf where a saturated activation is exactly 0 or 1: that is no error.
+        # exp overflows to inf where a saturated activation is exactly 0 or 1: not an error.
         with np.errstate(over="ignore"), single_threaded_blas:
             for start in range(0, len(X), PREDICT_ROWS):
                 out[start : start + PREDICT_ROWS] = self.forward(
@@ -125,9 +125,9 @@ class Network(Stack):
                 else:
                     entries.append((i, param))
         self._places: list[tuple[int, str, slice, tuple[int, ...]]] = []
-        #: Places, shapes and roles of the weight matrices that do not belong to the output layer.
+        #: Slices, shapes and roles of the weight matrices of all layers but the output layer.
         self.hidden_matrices: list[tuple[slice, tuple[int, ...], Role]] = []
-        #: Stretches of the vector with one role each.
+        #: Slices of the vector, each with a single role.
         self.roles: list[tuple[slice, Role]] = []
         self.n_weights = start = 0
         roles = dict.fromkeys(param.role for _, param in entries)
@@ -151,12 +151,12 @@ class Network(Stack):
         partner = {p.name: p.shape for p in self.layers[j].params(self.widths[j])}
         if j >= i or partner.get("W") != shape[::-1]:
             raise ValueError(
-                f"Layer {i} cannot share the weights of layer {j}: its own have shape {shape}, "
-                f"the other's {partner.get('W')}, and a tie goes to an earlier layer."
+                f"Layer {i} cannot share the weights of layer {j}: layer {j} must come first and "
+                f"have weights of shape {shape[::-1]}, but they have shape {partner.get('W')}."
             )
 
     def _bind(self, params: Array) -> None:
-        # Once in a network's life: parts and workspaces keep the views that are made here.
+        # Called only once, because parts and workspaces keep the views that are made here.
         self.params = params
         self.views = self.views_of(params)
         for i, j in self.ties.items():
@@ -170,7 +170,7 @@ class Network(Stack):
         return views
 
     def initialize(self, rng: RandomSource) -> None:
-        """Draw all parameters, layer by layer, each by its own initializer."""
+        """Draw all parameters, layer by layer, each with its own initializer."""
         widths = self.widths
         recipes = {
             (i, p.name): p.initializer
@@ -192,7 +192,7 @@ class Network(Stack):
         return Workspace(self, rows, train=train, rng=rng)
 
     def backward(self, ws: Workspace) -> None:
-        """Turn the last frame's ``dy`` into gradients, in the workspace's own vector."""
+        """Compute gradients from the last frame's ``dy``, in the workspace's own vector."""
         for backward, p, g, f in ws.steps(ws.rows_in_use).backward:
             backward(p, g, f)
         for i, j in self.ties.items():
@@ -204,11 +204,11 @@ class Network(Stack):
 
     def copy(self) -> Network:
         """Return a network with the same layers and its own copy of the parameters."""
-        twin = Network(self.layers, self.n_in, self.dtype, rng=None, ties=self.ties)
-        twin.params[:] = self.params
-        return twin
+        copied = Network(self.layers, self.n_in, self.dtype, rng=None, ties=self.ties)
+        copied.params[:] = self.params
+        return copied
 
-    # Copying or pickling the views would tear them off the vector: keep recipes and vector only.
+    # Copied or pickled views would no longer refer to the vector: keep only recipes and vector.
     def __getstate__(self) -> dict[str, Any]:
         return {
             "layers": self.layers,
@@ -237,7 +237,7 @@ class Network(Stack):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], params: Array) -> Self:
-        """Build a network from what `to_dict` returned and a parameter vector, which is copied."""
+        """Build a network from the output of `to_dict` and a parameter vector, which is copied."""
         if not isinstance(data, dict) or data.get("format") != FILE_FORMAT:
             raise ValueError(f"This does not describe a network ({FILE_FORMAT!r}).")
         try:
@@ -255,7 +255,7 @@ class Network(Stack):
         return network
 
     def save(self, file: str | os.PathLike[str]) -> None:
-        """Write architecture and parameters to `file`, as ``.npz`` without any pickle."""
+        """Write architecture and parameters to `file`, as ``.npz`` without pickle."""
         description = np.array(json.dumps(self.to_dict()))
         # An open file keeps NumPy from adding ".npz" to the name that the caller chose.
         with Path(file).open("wb") as stream:
@@ -264,14 +264,14 @@ class Network(Stack):
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
         """Read a network that `save` wrote; any other file raises a ValueError that names it."""
-        # Read whole, so that an OSError is always the disk's: zipfile also raises one when damaged
-        # offsets send it before the beginning of a file.
+        # Read in full first, so that an OSError always comes from the disk: zipfile also raises one
+        # if a damaged offset points before the beginning of a file.
         content = io.BytesIO(Path(file).read_bytes())
         try:
             with np.load(content, allow_pickle=False) as arrays:
                 description = json.loads(str(arrays["network"]))
                 return cls.from_dict(description, arrays["params"])
-        # Whatever a damaged or foreign archive makes zipfile, NumPy or json raise.
+        # A damaged or foreign archive can make zipfile, NumPy or json raise anything.
         except Exception as error:
             raise ValueError(
                 f"{os.fspath(file)!r} is not a network saved by Network.save: {error}"
@@ -294,15 +294,15 @@ class Part(Stack):
         self.dtype = network.dtype
         self.views = network.views[start:stop] + [SimpleNamespace() for _ in self.extra_layers]
 
-    # A pickled part brings its network along; in one pickle they stay together.
+    # A part is pickled with its network, and still shares its parameters in the same pickle.
     def __reduce__(self) -> tuple[Any, ...]:
         return Part, (self.network, self.start, self.stop, self.extra_layers)
 
 
 class Steps:
-    """The way through a network for some number of rows: what to call, with what, in which order.
+    """The list of calls that passes a given number of rows through a network.
 
-    Looked up once, so that a step of a tiny network is spent in NumPy and not in finding its way.
+    It is prepared once, so that a tiny network spends its time in NumPy and not in look-ups.
     """
 
     __slots__ = ("backward", "first_frame", "forward", "frames", "last_frame")
@@ -318,7 +318,7 @@ class Steps:
 
 
 class Workspace:
-    """Everything one worker needs for blocks of up to `rows` rows, allocated once.
+    """The memory of one worker for blocks of up to `rows` rows, allocated once.
 
     With ``train=True`` it also holds the gradients: of the outputs layer by layer, and of the
     parameters as one flat vector `grad` in the network's layout.
@@ -337,10 +337,10 @@ class Workspace:
         share: Workspace | None = None,
     ) -> None:
         self.stack, self.rows, self.train, self.rng = stack, rows, train, rng
-        #: Layers that add to the loss themselves.
+        #: Layers that add a penalty to the loss.
         self.penalised_layers = [i for i, la in enumerate(stack.layers) if la.adds_penalty]
-        #: What an objective keeps here for each number of rows.
-        self.kept: dict[int, Any] = {}
+        #: An objective's buffers for each number of rows.
+        self.loss_buffers: dict[int, Any] = {}
         self._steps: dict[int, Steps] = {}
         self._pool: dict[Any, Array] = {} if share is None else share._pool
         self.rows_in_use = 0
@@ -355,20 +355,20 @@ class Workspace:
         self.grad_views = network.views_of(self.grad)
         for i in network.ties:
             self.grad_views[i].W = np.zeros(network.views[i].W.shape, network.dtype)
-        # What stands before the first parameters needs no gradient at all.
+        # Layers before the first parameters need no gradient.
         with_params = [i for i, view in enumerate(network.views) if vars(view)]
         first = min(with_params, default=len(network.layers))
         self.trained_layers = range(first, len(network.layers))
 
     def use_rng(self, rng: np.random.Generator | None) -> None:
-        """Let all layers draw from this generator from now on."""
+        """Make all layers draw from this generator from now on."""
         self.rng = rng
         for steps in self._steps.values():
             for frame in steps.frames:
                 frame.rng = rng
 
     def steps(self, rows: int) -> Steps:
-        """Return the way through all layers for exactly that many rows."""
+        """Return the calls of all layers for exactly this number of rows."""
         steps = self._steps.get(rows)
         if steps is None:
             steps = self._steps[rows] = self._plan(self._lay_out(rows))
@@ -376,7 +376,7 @@ class Workspace:
         return steps
 
     def frames(self, rows: int) -> list[Frame]:
-        """Return the frames of all layers for exactly that many rows."""
+        """Return the frames of all layers for exactly this number of rows."""
         return self.steps(rows).frames
 
     def _plan(self, frames: list[Frame]) -> Steps:
@@ -390,54 +390,54 @@ class Workspace:
             ],
         )
 
-    def buffer(self, key: Any, rows: int, width: int, most: int | None = None) -> Array:
+    def buffer(self, key: Any, rows: int, width: int, max_rows: int | None = None) -> Array:
         """Return the first `rows` rows of the array kept under `key`, made on first use.
 
-        It is made for the rows of the workspace, or for `most` rows.
+        It is made for `max_rows` rows, by default those of the workspace.
         """
-        some = self._pool.get((key, rows))
-        if some is None:
-            most = self.rows if most is None else most
-            whole = self._pool.get((key, most))
+        view = self._pool.get((key, rows))
+        if view is None:
+            max_rows = self.rows if max_rows is None else max_rows
+            whole = self._pool.get((key, max_rows))
             if whole is None:
-                whole = self._pool[key, most] = np.empty((most, width), self.stack.dtype)
-            some = self._pool[key, rows] = whole[:rows]
-        return some
+                whole = self._pool[key, max_rows] = np.empty((max_rows, width), self.stack.dtype)
+            view = self._pool[key, rows] = whole[:rows]
+        return view
 
-    def _rows_through(self, rows: int) -> list[int]:
-        """Return how many rows there are between the layers, as `widths` does for the columns."""
-        through = [rows]
+    def _heights(self, rows: int) -> list[int]:
+        """Return the numbers of rows between the layers, like `widths` for the columns."""
+        heights = [rows]
         for layer in self.stack.layers:
-            through.append(layer.rows_out(through[-1]) if self.train else rows)
-        return through
+            heights.append(layer.rows_out(heights[-1]) if self.train else rows)
+        return heights
 
     def _lay_out(self, rows: int) -> list[Frame]:
         if rows > self.rows:
             raise ValueError(f"This workspace holds {self.rows} rows, not {rows}.")
         stack, widths = self.stack, self.stack.widths
-        heights, most = self._rows_through(rows), self._rows_through(self.rows)
+        heights, max_heights = self._heights(rows), self._heights(self.rows)
         ones, zeros = np.ones(max(heights), stack.dtype), np.zeros(max(widths), stack.dtype)
         empty = np.empty((rows, 0), stack.dtype)
         frames: list[Frame] = []
         x = empty
         for i, layer in enumerate(stack.layers):
-            width, n, n_most = widths[i + 1], heights[i + 1], most[i + 1]
-            y = x if self._may_overwrite(i) else self.buffer(("y", i), n, width, n_most)
+            width, n, n_max = widths[i + 1], heights[i + 1], max_heights[i + 1]
+            y = x if self._may_overwrite(i) else self.buffer(("y", i), n, width, n_max)
             frames.append(
                 Frame(
                     x=x,
                     y=y,
                     dy=empty,
                     dx=None,
-                    column=self.buffer(("column", n_most), n, 1, n_most),
+                    column=self.buffer(("column", n_max), n, 1, n_max),
                     ones=ones[:n],
                     zeros=zeros[:width],
                     scratch=tuple(
-                        self.buffer(("scratch", k, width, n_most), n, width, n_most)
+                        self.buffer(("scratch", k, width, n_max), n, width, n_max)
                         for k in range(layer.n_scratch)
                     ),
                     cached=tuple(
-                        self.buffer(("cached", i, k), n, width, n_most)
+                        self.buffer(("cached", i, k), n, width, n_max)
                         for k in range(layer.n_cached)
                     ),
                     train=self.train,
@@ -446,13 +446,13 @@ class Workspace:
             )
             x = y
         if self.train:
-            self._lay_out_gradients(frames, heights, most)
+            self._lay_out_gradients(frames, heights, max_heights)
         return frames
 
     def _may_overwrite(self, i: int) -> bool:
-        """Tell whether layer i may write its output over its input.
+        """Return whether layer i may overwrite its input with its output.
 
-        Never the user's own rows; and in training nothing that a backward still reads.
+        The caller's rows are never overwritten, nor in training an array that backward still reads.
         """
         layer, before = self.stack.layers[i], self.stack.layers[i - 1]
         if i == 0 or not layer.in_place:
@@ -461,16 +461,16 @@ class Workspace:
         return not (self.train and read_later)
 
     def _lay_out_gradients(
-        self, frames: list[Frame], heights: Sequence[int], most: Sequence[int]
+        self, frames: list[Frame], heights: Sequence[int], max_heights: Sequence[int]
     ) -> None:
         widths = self.stack.widths
-        dy = self.buffer(("dy", len(frames)), heights[-1], widths[-1], most[-1])
-        # A loss writes its gradient there, whether or not a layer asks for it.
+        dy = self.buffer(("dy", len(frames)), heights[-1], widths[-1], max_heights[-1])
+        # A loss writes its gradient there, whether or not a layer needs it.
         frames[-1].dy = dy
         for i in reversed(self.trained_layers):
             frame, layer = frames[i], self.stack.layers[i]
             frame.dy = dy
             if i > self.trained_layers.start:
                 if not layer.in_place:
-                    dy = self.buffer(("dy", i), heights[i], widths[i], most[i])
+                    dy = self.buffer(("dy", i), heights[i], widths[i], max_heights[i])
                 frame.dx = dy

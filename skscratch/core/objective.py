@@ -1,9 +1,9 @@
-"""One objective joins network, loss and penalty.
+"""An objective combines a network, a loss and a penalty.
 
     (scale · Σ weight_i loss_i  +  penalty) / Σ weight_i
 
 Mini-batch training, L-BFGS and the gradient check all call it, so they cannot disagree. It is the
-only place that divides by the sum of the weights, and that adds a penalty to a gradient.
+only place that divides by the sum of the weights or adds a penalty to a gradient.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PENALTY_BLOCK = 1 << 15
 
 @dataclass(slots=True)
 class Evaluation:
-    """What an evaluation returns.
+    """The result of an evaluation.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Evaluation:
     total : float
         Sum of the weights of the rows; 0 if there is nothing to learn from them.
     parts : list of ndarray
-        Gradients of the loss, to be added in this order; empty if none was asked for.
+        Gradients of the loss, to be added in this order; empty if none was requested.
     """
 
     value: float
@@ -53,8 +53,8 @@ class Objective:
     scale : float, default=1.0
         A constant factor on the loss: ``1 / network.n_out`` makes it a mean over the outputs.
     share_l2 : bool, default=True
-        Divide the penalty by the sum of the weights of the rows at hand, as scikit-learn's
-        networks do with ``alpha``. If False it counts in full for every batch.
+        Divide the penalty by the sum of the weights of the batch's rows, as scikit-learn's networks
+        do with ``alpha``. If False, it counts in full in every batch.
     """
 
     network: Network
@@ -73,8 +73,8 @@ class Objective:
     ) -> float:
         """Return the objective on some rows; its gradient is then in ``ws.grad``.
 
-        `weight` has shape (n, 1), or (n, n_out) where outputs of a row weigh differently; `total`
-        is what to divide by, by default its sum. A ValueError tells which argument does not fit.
+        `weight` has shape (n, 1), or (n, n_out) if the outputs of a row differ in weight; `total`
+        is the divisor, by default its sum. A ValueError names an argument of the wrong shape.
         """
         self._check(X, target, ws, weight)
         total = self.total(len(X), weight) if total is None else total
@@ -85,9 +85,9 @@ class Objective:
     def gradient(
         self, evaluation: Evaluation, where: slice | None = None, scratch: Array | None = None
     ) -> Array:
-        """Add up the parts of a gradient and the penalty's, for all parameters or a stretch.
+        """Add up the parts of a gradient and the penalty's, for all parameters or a slice.
 
-        The sum is in the memory of the first part. `scratch` has the length of the stretch.
+        The sum overwrites the first part. `scratch` has the length of the slice.
         """
         parts = evaluation.parts
         if where is None:
@@ -113,8 +113,7 @@ class Objective:
                 "network.workspace(rows, train=True)."
             )
         allowed = {"X": {network.n_in}, "target": {network.n_out}, "weight": {1, network.n_out}}
-        given = {"X": X, "target": target, "weight": weight}
-        for name, data in given.items():
+        for name, data in {"X": X, "target": target, "weight": weight}.items():
             if data is None:
                 continue
             widths = sorted(allowed[name])
@@ -125,15 +124,15 @@ class Objective:
 
     @staticmethod
     def total(n: int, weight: Array | None) -> float:
-        """Sum of the weights of n rows, each 1 where none are given."""
+        """Return the sum of the weights of n rows, by default 1 each."""
         return float(n) if weight is None else float(weight.sum(dtype=np.float64))
 
     def data_term(
         self, X: Array, target: Array, ws: Workspace, weight: Array | None, total: float
     ) -> float:
-        """Return the loss without the penalty, and leave its gradient in ``ws.grad``.
+        """Return the loss without the penalty, and write its gradient to ``ws.grad``.
 
-        It adds up over disjoint rows as long as `total` is that of all of them.
+        The terms of disjoint rows add up if `total` is that of all of them.
         """
         scale = self._row_scale(ws, len(X), weight, self.scale / total)
         raw = self.network.forward(X, ws)
@@ -160,15 +159,15 @@ class Objective:
         if weight is None:
             return factor
         scale = ws.buffer("row scale", rows, weight.shape[1])
-        # In float64, where neither small weights become 0 nor large factors overflow.
+        # In float64, so that neither small weights become 0 nor large factors overflow.
         np.multiply(weight, factor, out=scale, casting="same_kind")
         return scale
 
     def _buffers(self, ws: Workspace, rows: int) -> LossBuffers:
-        buffers: LossBuffers | None = ws.kept.get(rows)
+        buffers: LossBuffers | None = ws.loss_buffers.get(rows)
         if buffers is None:
             width = self.network.n_out
-            buffers = ws.kept[rows] = LossBuffers.over(
+            buffers = ws.loss_buffers[rows] = LossBuffers.over(
                 grad=ws.frames(rows)[-1].dy if ws.train else ws.buffer("loss grad", rows, width),
                 value=ws.buffer("loss value", rows, width),
                 scratch=ws.buffer("loss scratch", rows, width),
@@ -184,15 +183,15 @@ class Objective:
         return 0.5 * self._l2_of(total) * float(np.dot(weights, weights))
 
     def _add_penalty(self, grad: Array, place: slice, total: float, scratch: Array | None) -> None:
-        """Add the penalty's gradient for one slice of the weights to `grad`, that slice's own."""
+        """Add the penalty's gradient for a slice of the weights to `grad`, which is that slice."""
         factor = self._l2_of(total)
         weights = self.network.params[place]
         if scratch is None:
             scratch = np.empty(min(PENALTY_BLOCK, len(weights)), weights.dtype)
         for start in range(0, len(weights), len(scratch)):
-            some = weights[start : start + len(scratch)]
-            product = np.multiply(some, factor, out=scratch[: len(some)])
-            grad[start : start + len(some)] += product
+            block = weights[start : start + len(scratch)]
+            product = np.multiply(block, factor, out=scratch[: len(block)])
+            grad[start : start + len(block)] += product
 
     def _l2_of(self, total: float) -> float:
         return self.l2 / total if self.share_l2 else self.l2

@@ -1,9 +1,9 @@
 """Optimizers: recipes on flat vectors.
 
-An optimizer knows nothing of layers, schedules or stopping. It changes a stretch of the parameter
-vector, given the same stretch of the gradient and of the vectors it keeps (`slots`). Everything is
-element-wise, so a stretch may be cut into blocks anywhere without changing a bit; but an optimizer
-may declare that it treats hidden weight matrices as a whole.
+An optimizer is independent of layers, schedules and stopping. It changes a slice of the parameter
+vector, given the same slice of the gradient and of the vectors it keeps (`slots`). Everything is
+element-wise, so a slice may be cut into blocks anywhere without changing a bit. An optimizer may
+declare that it updates hidden weight matrices as a whole instead.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import numpy as np
 from skscratch.core.functions import Array
 from skscratch.core.named import Named
 
-# A moment that receives no gradient any more decays towards denormal numbers, which are some fifty
-# times slower. Below TINY it cannot matter; 0.9**128 is 1e-6, so nothing gets from TINY into the
-# denormal range (1e-38 in float32) between two flushes.
+# A moment that no longer receives a gradient decays to denormal numbers, which are some fifty times
+# slower. Below TINY it cannot matter; 0.9**128 is 1e-6, so nothing gets from TINY into the denormal
+# range (1e-38 in float32) between two flushes.
 TINY = 1e-28
 FLUSH_EVERY = 128
 
-# Numbers that are exchanged at a time.
-EXCHANGED = 1 << 12
+# Entries that are swapped at a time.
+SWAP_BLOCK = 1 << 12
 
 # A number, or a 0-d array, which NumPy multiplies faster than a Python float.
 Rate = Array | float
@@ -34,17 +34,17 @@ Rate = Array | float
 
 @dataclass
 class OptimizerState:
-    """How many steps were taken by which optimizer, and its parameter-sized vectors."""
+    """An optimizer, the number of steps it has taken, and its parameter-sized vectors."""
 
     optimizer: Optimizer
     t: int
     slots: tuple[Array, ...]
     scratch: Array | None = field(default=None, repr=False)
-    #: Checksum of the parameters to predict with, where they are not those of the last step.
+    #: Checksum of the parameters to predict with, if they are not those of the last step.
     checksum: int | None = None
 
     def converted(self, before: Array, params: Array) -> OptimizerState:
-        """Return the state to go on with where `before` became `params`, of another dtype."""
+        """Return the state to resume with once `before` was converted to `params`' dtype."""
         slots = tuple(slot.astype(params.dtype) for slot in self.slots)
         same = self.checksum == zlib.crc32(before.data)
         checksum = zlib.crc32(params.data) if same else self.checksum
@@ -52,7 +52,7 @@ class OptimizerState:
 
 
 class Optimizer(Named, family="optimizer"):
-    """How a gradient becomes a change of the parameters."""
+    """A rule that turns a gradient into a change of the parameters."""
 
     n_slots: ClassVar[int] = 0
 
@@ -62,7 +62,7 @@ class Optimizer(Named, family="optimizer"):
 
     @property
     def decays_weights(self) -> bool:
-        """Whether the optimizer makes weights smaller itself, in place of an L2 penalty."""
+        """Whether the optimizer decays the weights itself, instead of an L2 penalty."""
         return False
 
     @property
@@ -84,45 +84,45 @@ class Optimizer(Named, family="optimizer"):
         raise NotImplementedError
 
     def for_role(self, penalised: bool) -> Optimizer:
-        """Return the optimizer for parameters that an L2 penalty includes, or that it does not.
+        """Return the optimizer of penalised parameters, or of the others.
 
         Both keep the same vectors.
         """
         return self
 
     def start(self, params: Array) -> OptimizerState:
-        """Make the state for training `params`."""
+        """Return the initial state for training `params`."""
         slots = tuple(np.zeros_like(params) for _ in range(self.slots_used()))
         return OptimizerState(self, 0, slots)
 
     def begin_epoch(self, params: Array, state: OptimizerState) -> None:
-        """Put the parameters that steps are taken from in the place of those to predict with.
+        """Replace the parameters to predict with by those that steps start from.
 
         For most optimizers they are the same.
         """
 
     def end_epoch(self, params: Array, state: OptimizerState) -> None:
-        """Put the parameters to predict with in the place of those that steps are taken from."""
+        """Replace the parameters that steps start from by those to predict with."""
 
     def check_state(self, state: OptimizerState, params: Array) -> None:
         """Raise a ValueError if `state` does not belong to this optimizer and these parameters."""
         if not self.keeps_the_same(state.optimizer):
             raise ValueError(
-                f"The state to go on from was made by {state.optimizer!r}, which keeps other "
-                f"vectors than {self!r}. Choose the same optimizer, or state=None."
+                f"The state to resume from was made by {state.optimizer!r}, whose vectors differ "
+                f"from those of {self!r}. Choose the same optimizer, or state=None."
             )
         if any(slot.shape != params.shape or slot.dtype != params.dtype for slot in state.slots):
             raise ValueError(
-                f"The state to go on from belongs to other parameters: here there are "
+                f"The state to resume from belongs to other parameters: this network has "
                 f"{len(params)} of type {params.dtype}."
             )
 
     def keeps_the_same(self, other: Optimizer) -> bool:
-        """Whether the vectors that another optimizer keeps are of use to this one."""
+        """Return whether this optimizer can continue with the vectors of another one."""
         return type(other) is type(self) and other.slots_used() == self.slots_used()
 
     def step(self, params: Array, grads: Array, lr: Rate, state: OptimizerState) -> None:
-        """Change all of `params` in place; `grads` is used up."""
+        """Change all of `params` in place; `grads` is overwritten."""
         if state.scratch is None:
             state.scratch = np.empty_like(params)
         state.t += 1
@@ -133,12 +133,12 @@ class Optimizer(Named, family="optimizer"):
     ) -> None:
         """Take step number `t` on one block of parameters. `g` and `scratch` may be overwritten.
 
-        `lr` may be an array that holds another number in the next step: it must not be kept.
+        `lr` may be an array whose value changes with the next step: do not keep it.
         """
         raise NotImplementedError
 
     def flush(self, slots: Sequence[Array], scratch: Array, t: int) -> None:
-        """Set what is about to become denormal to 0, every so many steps."""
+        """Every `FLUSH_EVERY` steps, set entries that are about to become denormal to 0."""
         if t % FLUSH_EVERY == 0:
             for slot in slots:
                 np.abs(slot, out=scratch)
@@ -210,9 +210,9 @@ class RMSprop(Optimizer, name="rmsprop"):
 class Adam(Optimizer, name="adam"):
     """m ← β₁ m + g;  v ← β₂ v + g²;  w ← w - lr' m / (√v + ε').
 
-    These are the moments of Kingma & Ba (2015) without the factors 1 - β₁ and 1 - β₂, which save
-    two passes over the parameters where they stand in lr' = lr (1 - β₁) / (1 - β₁ᵗ)
-    √((1 - β₂ᵗ) / (1 - β₂)) and ε' = ε / √(1 - β₂) (the efficient form of section 2).
+    These are the moments of Kingma & Ba (2015) without the factors 1 - β₁ and 1 - β₂. Moving them
+    to lr' = lr (1 - β₁) / (1 - β₁ᵗ) √((1 - β₂ᵗ) / (1 - β₂)) and ε' = ε / √(1 - β₂) saves two passes
+    over the parameters (the efficient form of section 2).
     """
 
     beta_1: float = 0.9
@@ -340,11 +340,11 @@ def orthogonalise(X: Array, scratch: Array) -> None:
 
 
 class Averaged(Optimizer, name="averaged"):
-    """Another optimizer, and the mean of the parameters over its steps to predict with.
+    """Another optimizer; predictions use the mean of the parameters over its steps.
 
-    m ← m + (w - m) (1 + p) / (t + p), in which p = `power`: with 0 the plain mean (Polyak &
-    Juditsky, 1992), with more a mean in which late steps count more, so that it forgets where
-    training began (Shamir & Zhang, 2013).
+    m ← m + (w - m) (1 + p) / (t + p) with p = `power`: 0 gives the plain mean (Polyak & Juditsky,
+    1992), a larger power gives late steps more weight, so that the start of training is forgotten
+    (Shamir & Zhang, 2013).
     """
 
     optimizer: Optimizer = Adam()
@@ -386,7 +386,7 @@ class Averaged(Optimizer, name="averaged"):
         if state.checksum is None:
             return
         if state.checksum == zlib.crc32(params.data):
-            _exchange(params, state.slots[-1])
+            _swap(params, state.slots[-1])
         else:
             # Other parameters were assigned: neither their mean nor the moments are known.
             *kept, mean = state.slots
@@ -396,7 +396,7 @@ class Averaged(Optimizer, name="averaged"):
             state.t = 0
 
     def end_epoch(self, params: Array, state: OptimizerState) -> None:
-        _exchange(params, state.slots[-1])
+        _swap(params, state.slots[-1])
         state.checksum = zlib.crc32(params.data)
 
     def update(
@@ -419,10 +419,10 @@ class Averaged(Optimizer, name="averaged"):
         mean += scratch
 
 
-def _exchange(a: Array, b: Array) -> None:
-    """Exchange the values of two vectors, block by block, without a second copy of a whole one."""
-    for start in range(0, len(a), EXCHANGED):
-        place = slice(start, start + EXCHANGED)
+def _swap(a: Array, b: Array) -> None:
+    """Swap the values of two vectors, block by block, without copying a whole one."""
+    for start in range(0, len(a), SWAP_BLOCK):
+        place = slice(start, start + SWAP_BLOCK)
         before = a[place].copy()
         a[place] = b[place]
         b[place] = before

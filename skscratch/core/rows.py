@@ -1,4 +1,4 @@
-"""Training data, of which some rows are taken at a time."""
+"""Training data that are read a few rows at a time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Index = slice | NDArray[np.intp]
 
 
 class Rows(Protocol):
-    """Training data, asked for some rows at a time: an array, or anything that acts like one.
+    """Training data that are read a few rows at a time.
 
-    The same rows have the same values whenever they are asked for, so a full batch is taken once.
+    The same rows must have the same values at every call: a full batch is taken only once.
     """
 
     @property
@@ -33,11 +33,11 @@ class ArrayRows:
         self.array = array
         self.shape = array.shape
         # For arrays of another memory order NumPy's take copies the whole array at every call.
-        self._ready = bool(array.flags.c_contiguous)
+        self._contiguous = bool(array.flags.c_contiguous)
 
     def take(self, rows: Index, out: Array) -> Array:
-        """Return these rows: a view of them where that is possible, else a copy in `out`."""
-        if self.array.dtype != out.dtype or not self._ready:
+        """Return these rows: a view if possible, else a copy in `out`."""
+        if self.array.dtype != out.dtype or not self._contiguous:
             out[...] = self.array[rows]
             return out
         if isinstance(rows, slice):
@@ -47,14 +47,14 @@ class ArrayRows:
 
 
 class RowSubset:
-    """Some rows of others, by their numbers: nothing is copied before it is taken."""
+    """The rows of these numbers; nothing is copied until it is taken."""
 
     def __init__(self, rows: Rows, chosen: NDArray[np.intp]) -> None:
         self.rows, self.chosen = rows, chosen
         self.shape = (len(chosen), *rows.shape[1:])
 
     def take(self, rows: Index, out: Array) -> Array:
-        """Return these of the chosen rows."""
+        """Return these rows of the subset."""
         return self.rows.take(self.chosen[rows], out)
 
 
@@ -70,7 +70,7 @@ def as_columns(weight: Array | None, n: int) -> Array | None:
     columns = np.asarray(weight, dtype=np.float64)
     if columns.ndim not in (1, 2) or len(columns) != n or not columns.min() >= 0:
         raise ValueError(
-            f"weight must be at least 0 and have {n} rows, got the shape {columns.shape}."
+            f"weight must be at least 0 and have {n} rows, got an array of shape {columns.shape}."
         )
     return columns.reshape(n, -1)
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of how far training has come."""
+"""Learning-rate schedules: pure functions of the progress of training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skscratch.core.named import Named
 
 @dataclass
 class Clock:
-    """How far training has come: what a schedule may look at, and what resuming needs."""
+    """The progress of training, which schedules depend on and which resuming restores."""
 
     step: int = 0
     n_steps: int = 1
@@ -20,7 +20,7 @@ class Clock:
 
 
 class Schedule(Named, family="schedule"):
-    """The learning rate of each step; `initial` is the number that users call the learning rate."""
+    """The learning rate of each step; `initial` is the parameter users call the learning rate."""
 
     initial: float = 1e-3
 
@@ -28,11 +28,11 @@ class Schedule(Named, family="schedule"):
         self.check_range("initial", 0)
 
     def rate(self, clock: Clock) -> float:
-        """Return the learning rate at that time."""
+        """Return the learning rate at this point."""
         raise NotImplementedError
 
     def lowers_on_plateau(self, clock: Clock) -> bool:
-        """Tell whether a plateau lowers the rate, so that training goes on instead of stopping."""
+        """Return whether a plateau lowers the rate, so that training continues."""
         return False
 
 
@@ -44,7 +44,7 @@ class Constant(Schedule, name="constant"):
 
 
 class InverseScaling(Schedule, name="invscaling"):
-    """initial / (1 + s)^power, s the rows seen up to the last whole epoch, counted in units.
+    """initial / (1 + s)^power, s the rows seen up to the last complete epoch, divided by `unit`.
 
     The first epoch has the initial rate, whatever was seen before.
     """

@@ -1,8 +1,8 @@
 """Mini-batch training: batches, the loop, its history, stopping and resuming.
 
 `_run_epochs` runs epochs until a stopping rule applies, `_Epoch` runs batches, and each batch is an
-evaluation and a step. Stopping is a return value. What is needed to go on later, bit for bit, is in
-the returned `TrainingState`.
+evaluation and a step. Stopping is a return value. The returned `TrainingState` holds all that is
+needed to resume later, bit for bit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from skscratch.core.optimizers import SGD, Optimizer, OptimizerState
 from skscratch.core.rows import Index, Rows
 from skscratch.core.schedules import Clock, Constant, Schedule
 from skscratch.core.update import Step
-from skscratch.core.workers import MOST_SHARDS, Workers
+from skscratch.core.workers import MAX_SHARDS, Workers
 
 
 class DivergenceError(ValueError):
@@ -34,8 +34,8 @@ class DivergenceError(ValueError):
 class Patience:
     """Stop after more than `n_epochs` epochs in a row without an improvement by `tol`.
 
-    `monitor` says of what: ``"score"``, the validation score where there is one, or ``"loss"``, the
-    training loss in any case.
+    `monitor` is the quantity that must improve: ``"score"``, the validation score if there is one,
+    or ``"loss"``, always the training loss.
     """
 
     tol: float = 1e-4
@@ -45,7 +45,7 @@ class Patience:
 
 @dataclass
 class TrainingState:
-    """All that training carries from step to step, besides the parameters.
+    """The state of training between steps, apart from the parameters.
 
     `best_params` are those of the epoch with the `best_score`.
     """
@@ -62,13 +62,13 @@ class TrainingState:
 
 @dataclass
 class TrainingRun:
-    """What happened: one loss an epoch, and one score an epoch if `validate` is given.
+    """The history of training: one loss per epoch, and one score per epoch if `validate` is given.
 
     `rates` are the learning rates of the last step of each epoch, `norms` the norms of its gradient
-    before it was shortened (None without `max_norm`). L-BFGS has neither: they are None.
+    before clipping (None without `max_norm`). L-BFGS has neither: they are None.
 
     `stopped` is ``"patience"``, ``"on_epoch"``, ``"interrupted"`` or ``"diverged"`` (with the best
-    parameters kept), or None when all epochs were run. `message` is what L-BFGS says of its end.
+    parameters kept), or None if all epochs were run. `message` is SciPy's on how L-BFGS ended.
     """
 
     state: TrainingState
@@ -124,7 +124,7 @@ def train(
     rng : Generator, RandomSource or int, default=None
         Draws the order of the rows, and the noise. Not used when resuming from `state`.
     weight : ndarray of shape (n,) or (n, n_out), optional
-        Weights of the rows, or of each output of them. A batch whose weights are all 0 changes
+        Weights of the rows, or of each of their outputs. A batch whose weights are all 0 changes
         nothing.
     shuffle : bool, default=True
         Draw a new order of the rows every epoch.
@@ -133,24 +133,24 @@ def train(
     keep_best : bool, default=False
         Leave the network with the parameters of the best score.
     max_norm : float, optional
-        Shorten a gradient to this norm where it is longer (Pascanu et al., 2013).
+        Clip the gradient to this norm (Pascanu et al., 2013).
     patience : Patience, optional
         When to stop early.
     before_epoch, on_epoch : callable, optional
-        Called before each epoch, and after it with the run so far, where True stops.
+        Called before each epoch, and after it with the run so far; returning True then stops.
     n_threads : int, default=1
         Threads to use. The result has the same bits for any number.
     state : TrainingState, optional
-        Go on from an earlier run's state. k runs of one epoch give the bits of one run of k.
+        Resume from an earlier run's state. k runs of one epoch give the same bits as one run of k.
     interrupts : Interrupts, optional
-        Let Ctrl-C end the training with the parameters of the last whole epoch, or, within the
-        first epoch, of the last whole step. The optimizer of the state then starts afresh. Without
-        it, KeyboardInterrupt is raised.
+        Let Ctrl-C end the training with the parameters of the last complete epoch or, within the
+        first epoch, of the last complete step. The state's optimizer is then reset. Without
+        `interrupts`, KeyboardInterrupt is raised.
 
     Returns
     -------
     TrainingRun
-        Losses, scores, why it stopped, and the state to go on from.
+        Losses, scores, why it stopped, and the state to resume from.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def train(
         X, target and network do not fit together, targets lie outside the loss's interval, or
         `state` was made by another optimizer or for another network.
     DivergenceError
-        A loss or a parameter is not finite any more, and no best parameters were kept; the message
+        A loss or a parameter is no longer finite, and no best parameters were kept; the message
         names the epoch.
 
     Examples
@@ -208,11 +208,11 @@ def train(
         try:
             _run_epochs(run, epoch, max_epochs, before_epoch, judge, on_epoch)
         except KeyboardInterrupt:
-            if interrupts is None or not epoch.can_go_back:
+            if interrupts is None or not epoch.can_restore:
                 raise
             run.stopped, interrupts.requested = "interrupted", True
         if run.stopped == "interrupted":
-            epoch.go_back(run)
+            epoch.restore(run)
             state.optimizer = optimizer.start(params)
         if keep_best and state.best_params is not None:
             params[:] = state.best_params
@@ -229,7 +229,7 @@ def _run_epochs(
     judge: Callable[[], str | None],
     on_epoch: Callable[[TrainingRun], bool | None] | None,
 ) -> None:
-    """Run epochs until one is judged to be the last; leave the reason in the run."""
+    """Run epochs until a stopping rule applies; record the reason in the run."""
     while len(run.losses) < max_epochs and run.stopped is None:
         if before_epoch is not None:
             before_epoch()
@@ -237,7 +237,7 @@ def _run_epochs(
             run.stopped = "interrupted"
             return
         run.stopped = judge()
-        epoch.keep()
+        epoch.complete()
         if on_epoch is not None and on_epoch(run) and run.stopped is None:
             run.stopped = "on_epoch"
 
@@ -245,20 +245,20 @@ def _run_epochs(
 def start(
     objective: Objective, optimizer: Optimizer, rng: RandomSource | int | None
 ) -> TrainingState:
-    """Make the state of a training that has not begun."""
+    """Return the state before the first step."""
     if rng is None or isinstance(rng, int):
         rng = np.random.default_rng(rng)
     return TrainingState(
         optimizer=optimizer.start(objective.network.params),
         rng=rng,
-        # A stream for each shard, so that its noise does not depend on who runs it, or when.
-        shard_rngs=rng.spawn(MOST_SHARDS),
+        # A stream per shard, so that its noise does not depend on which thread runs it, or when.
+        shard_rngs=rng.spawn(MAX_SHARDS),
         clock=Clock(),
     )
 
 
 class _Epoch:
-    """One pass over all rows after the other, and the parameters to go back to when interrupted.
+    """Runs the epochs, and saves the parameters to restore after an interruption.
 
     `loss` is the mean of the batches' losses, weighted by their rows.
     """
@@ -274,26 +274,28 @@ class _Epoch:
     ) -> None:
         self.evaluate, self.step, self.schedule, self.state = evaluate, step, schedule, state
         self.batches, self.interrupts = batches, interrupts
-        self.loss, self.n_rows, self.n_whole = 0.0, 0, 0
+        self.loss, self.n_rows, self.n_complete = 0.0, 0, 0
         self.rate = 0.0
-        #: After how many whole epochs parameters were last kept, and those parameters.
-        self._kept: tuple[int, Array] | None = None
-        # Where Ctrl-C only sets a flag, nothing is lost between epochs of one step.
-        self._keeps = interrupts is not None and (batches.n_steps > 1 or interrupts.may_raise)
-        self._keeps_steps = interrupts is not None and interrupts.may_raise
-        # A second room where keeping itself may be interrupted.
-        n_rooms = int(self._keeps) + int(self._keeps_steps)
+        #: Number of complete epochs when parameters were last saved, and those parameters.
+        self._saved: tuple[int, Array] | None = None
+        # If Ctrl-C only sets a flag, an epoch of one step cannot be interrupted halfway.
+        self._saves_epochs = interrupts is not None and (
+            batches.n_steps > 1 or interrupts.may_raise
+        )
+        self._saves_steps = interrupts is not None and interrupts.may_raise
+        # Two buffers if saving itself may be interrupted.
+        n_buffers = int(self._saves_epochs) + int(self._saves_steps)
         params = self.params = step.objective.network.params
-        self._rooms = [np.empty_like(params) for _ in range(n_rooms)]
+        self._buffers = [np.empty_like(params) for _ in range(n_buffers)]
 
     def run(self) -> bool:
         """Pass once over all rows; return False if Ctrl-C was pressed meanwhile."""
         clock, interrupts = self.state.clock, self.interrupts
-        optimizer, kept = self.step.optimizer, self.step.state
+        optimizer, optimizer_state = self.step.optimizer, self.step.state
         total = 0.0
         self.n_rows = 0
-        optimizer.begin_epoch(self.params, kept)
-        for rows, size in self.batches.drawn(self.state.rng):
+        optimizer.begin_epoch(self.params, optimizer_state)
+        for rows, size in self.batches.draw(self.state.rng):
             if interrupts is not None and interrupts.requested:
                 return False
             result = self.evaluate(rows, size)
@@ -304,40 +306,40 @@ class _Epoch:
             clock.step += 1
             self.n_rows += size
             self.loss = total / self.n_rows
-            if self._keeps_steps and not self.n_whole:
-                self._keep()
-        optimizer.end_epoch(self.params, kept)
+            if self._saves_steps and not self.n_complete:
+                self._save()
+        optimizer.end_epoch(self.params, optimizer_state)
         clock.epoch += 1
         clock.samples += self.batches.n
         return True
 
-    def keep(self) -> None:
-        """Note that the epoch is over, and what followed it too."""
-        self.n_whole += 1
+    def complete(self) -> None:
+        """Count the epoch, which has been judged, as complete."""
+        self.n_complete += 1
         self.n_rows = 0
-        if self._keeps:
-            self._keep()
+        if self._saves_epochs:
+            self._save()
 
-    def _keep(self) -> None:
-        room = self._rooms.pop(0)
-        np.copyto(room, self.params)
-        self._kept = self.n_whole, room
-        self._rooms.append(room)
+    def _save(self) -> None:
+        buffer = self._buffers.pop(0)
+        np.copyto(buffer, self.params)
+        self._saved = self.n_complete, buffer
+        self._buffers.append(buffer)
 
     @property
-    def can_go_back(self) -> bool:
-        """Whether the parameters of a whole step can be told from the present ones."""
-        return self._kept is not None or not self.step.under_way
+    def can_restore(self) -> bool:
+        """Whether the parameters after a complete step are known."""
+        return self._saved is not None or not self.step.under_way
 
-    def go_back(self, run: TrainingRun) -> None:
-        """Let network and history be what they were after the last whole epoch, or step."""
-        n_whole = self.n_whole
-        if self._kept is not None:
-            n_whole, params = self._kept
+    def restore(self, run: TrainingRun) -> None:
+        """Restore network and history to the last complete epoch, or step."""
+        n_complete = self.n_complete
+        if self._saved is not None:
+            n_complete, params = self._saved
             np.copyto(self.params, params)
         for column in (run.losses, run.scores, run.rates, run.norms):
-            del column[n_whole:]
-        if not n_whole and self.n_rows and math.isfinite(self.loss):
+            del column[n_complete:]
+        if not n_complete and self.n_rows and math.isfinite(self.loss):
             # The mean over the steps that were taken.
             run.losses.append(self.loss)
             run.rates.append(self.rate)
@@ -358,7 +360,7 @@ class _Batches:
             for end, size in zip(ends, np.diff(ends, prepend=0).tolist(), strict=True)
         ]
 
-    def drawn(self, rng: RandomSource) -> list[tuple[Index, int]]:
+    def draw(self, rng: RandomSource) -> list[tuple[Index, int]]:
         if not self.shuffled:
             return self.in_place
         order = rng.permutation(self.n)
@@ -378,19 +380,19 @@ def _stop_reason(
     patience: Patience | None,
     keep_best: bool,
 ) -> str | None:
-    """Compare the last epoch with the best one, and say why to stop, or None."""
+    """Compare the last epoch with the best one; return the reason to stop, or None."""
     state, loss = run.state, run.losses[-1]
     improves = patience is None or loss <= state.best_loss - patience.tol
     state.best_loss = min(state.best_loss, loss)
     if run.scores:
         score = run.scores[-1]
         if patience is not None and patience.monitor == "score":
-            # A score that is not a number is no improvement.
+            # A score that is NaN is not an improvement.
             improves = score >= state.best_score + patience.tol
         if score > state.best_score:
             state.best_score = score
             if keep_best:
-                state.best_params = _kept(state.best_params, params)
+                state.best_params = _copied(params, state.best_params)
     state.n_stale = 0 if improves else state.n_stale + 1
     if patience is None or state.n_stale <= patience.n_epochs:
         return None
@@ -401,8 +403,8 @@ def _stop_reason(
     return "patience"
 
 
-def _kept(place: Array | None, params: Array) -> Array:
-    if place is None:
+def _copied(params: Array, buffer: Array | None) -> Array:
+    if buffer is None:
         return params.copy()
-    np.copyto(place, params)
-    return place
+    np.copyto(buffer, params)
+    return buffer

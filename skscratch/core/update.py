@@ -15,12 +15,12 @@ from skscratch.core.objective import Evaluation, Objective
 from skscratch.core.optimizers import Optimizer, OptimizerState
 from skscratch.core.workers import Workers
 
-# Parameters that the optimizer handles at a time. Alone, a thread keeps a block in its cache;
-# several threads must do few, large calls, or the interpreter lock goes back and forth, and they
-# share what is worth the hand-over.
+# Parameters that the optimizer handles at a time. A single thread keeps a block in its cache;
+# several threads must make few, large calls, or they compete for the interpreter lock, and share
+# the work only if that pays for the hand-over.
 BLOCK_ALONE = 1 << 15
 BLOCK_SHARED = 1 << 20
-FEWEST_SHARED = 1 << 17
+MIN_SHARED = 1 << 17
 
 
 class Step:
@@ -37,14 +37,14 @@ class Step:
     workers : Workers
         The threads; the result does not depend on them.
     max_norm : float, optional
-        Shorten a gradient to this norm if it is longer (Pascanu et al., 2013).
+        Clip the gradient to this norm (Pascanu et al., 2013).
 
     Attributes
     ----------
     under_way : bool
         Whether a step has begun and not ended: then some parameters are new and some are not.
     norm : float or None
-        Norm of the last step's gradient before it was shortened; None without `max_norm`.
+        Norm of the last step's gradient before clipping; None without `max_norm`.
     """
 
     def __init__(
@@ -60,19 +60,19 @@ class Step:
         self.under_way = False
         self.norm: float | None = None
         n, dtype = objective.network.n_params, objective.network.dtype
-        self._shared = workers.n_threads > 1 and n > FEWEST_SHARED
+        self._shared = workers.n_threads > 1 and n > MIN_SHARED
         size = max(1, min(n, BLOCK_ALONE))
         if self._shared:
             # Equal blocks, as many for each thread, so that the threads finish together.
             size = -(-n // (workers.n_threads * -(-n // (workers.n_threads * BLOCK_SHARED))))
-        self._stretches = _stretches(objective.network, optimizer)
+        self._segments = _segments(objective.network, optimizer)
         self._blocks: list[_Block] = []
         params, n_threads = objective.network.params, workers.n_threads if self._shared else 1
-        for stretch in self._stretches:
-            for place in _cut(stretch, size):
+        for segment in self._segments:
+            for place in _cut(segment, size):
                 # Job k always goes to thread k modulo their number, and blocks are jobs.
                 thread = len(self._blocks) % n_threads
-                self._blocks.append(_Block(stretch, place, params, state, thread))
+                self._blocks.append(_Block(segment, place, params, state, thread))
         self._size = max([size, *(block.n_scratch for block in self._blocks)])
         self._scratch: dict[int, Array] = {}
         rates = {block.rate: np.zeros((), dtype) for block in self._blocks}
@@ -81,7 +81,7 @@ class Step:
             block.lr = rates[block.rate]
 
     def __call__(self, evaluation: Evaluation, lr: float) -> None:
-        """Take one step along the gradients of an evaluation, which are used up."""
+        """Take one step along the gradients of an evaluation, which are overwritten."""
         self.under_way = True
         for rate, array in self._lr:
             array[()] = lr * rate
@@ -105,7 +105,7 @@ class Step:
 
     def _scratch_for(self, evaluation: Evaluation, block: _Block) -> Array:
         if self._shared and len(evaluation.parts) > 1 and not block.whole:
-            # Large blocks do not stay in the cache: a part that was added is as good as any memory.
+            # Large blocks do not fit the cache anyway: reuse a part that has been added.
             return evaluation.parts[1][block.place]
         if block.scratch is None:
             scratch = self._scratch.get(block.thread)
@@ -137,16 +137,16 @@ class Step:
         self._update(block, g, self._scratch_for(evaluation, block))
 
     def _norm(self, gradient: Array) -> float:
-        """Norm of the gradient, summed in an order that threads do not change."""
+        """Return the norm of the gradient, summed in an order that threads do not change."""
         parts = [
-            gradient[start : min(start + BLOCK_ALONE, stretch.place.stop)]
-            for stretch in self._stretches
-            for start in range(stretch.place.start, stretch.place.stop, BLOCK_ALONE)
+            gradient[start : min(start + BLOCK_ALONE, segment.place.stop)]
+            for segment in self._segments
+            for start in range(segment.place.start, segment.place.stop, BLOCK_ALONE)
         ]
         return math.sqrt(sum([float(np.dot(part, part)) for part in parts]))
 
 
-class _Stretch(NamedTuple):
+class _Segment(NamedTuple):
     """Parameters that an optimizer treats alike; with a `shape`, one matrix that is kept whole."""
 
     place: slice
@@ -156,7 +156,7 @@ class _Stretch(NamedTuple):
 
 
 class _Block:
-    """A part of a stretch, and the same part of the optimizer's arrays."""
+    """A part of a segment, and the same part of the optimizer's arrays."""
 
     __slots__ = (
         *("lr", "n_scratch", "params", "place", "rate"),
@@ -166,44 +166,44 @@ class _Block:
     lr: Array
 
     def __init__(
-        self, stretch: _Stretch, place: slice, params: Array, state: OptimizerState, thread: int
+        self, segment: _Segment, place: slice, params: Array, state: OptimizerState, thread: int
     ) -> None:
-        self.place, self.thread, self.rate = place, thread, stretch.rate
-        self.whole = stretch.shape is not None
-        shape = stretch.shape or (place.stop - place.start,)
+        self.place, self.thread, self.rate = place, thread, segment.rate
+        self.whole = segment.shape is not None
+        shape = segment.shape or (place.stop - place.start,)
         self.params = params[place].reshape(shape)
         self.slots = tuple(slot[place].reshape(shape) for slot in state.slots)
         self.scratch: Array | None = None
         self.n_scratch = self.params.size
-        self.update: Callable[..., None] = stretch.optimizer.update
+        self.update: Callable[..., None] = segment.optimizer.update
         if self.whole:
-            self.update = stretch.optimizer.update_matrix
-            self.n_scratch = max(self.n_scratch, stretch.optimizer.matrix_scratch(shape))
+            self.update = segment.optimizer.update_matrix
+            self.n_scratch = max(self.n_scratch, segment.optimizer.matrix_scratch(shape))
 
 
-def _cut(stretch: _Stretch, size: int) -> list[slice]:
-    """Return the blocks of a stretch; a matrix is one block."""
-    place = stretch.place
-    if stretch.shape is not None:
+def _cut(segment: _Segment, size: int) -> list[slice]:
+    """Return the blocks of a segment; a matrix is one block."""
+    place = segment.place
+    if segment.shape is not None:
         return [place]
     starts = range(place.start, place.stop, size)
     return [slice(start, min(start + size, place.stop)) for start in starts]
 
 
-def _stretches(network: Network, optimizer: Optimizer) -> list[_Stretch]:
+def _segments(network: Network, optimizer: Optimizer) -> list[_Segment]:
     """Cut the parameters where the optimizer sees a difference, and nowhere else.
 
     Frozen parameters are left out.
     """
-    stretches: list[_Stretch] = []
+    segments: list[_Segment] = []
     matrices = network.hidden_matrices if optimizer.matrices else []
     for place, shape, role in matrices:
         if role.rate:
-            stretches.append(_Stretch(place, optimizer, role.rate, shape))
+            segments.append(_Segment(place, optimizer, role.rate, shape))
     for whole, role in network.roles:
         handler = optimizer.for_role(role.penalised)
         for place in _without(whole, [place for place, _, _ in matrices]):
-            before = stretches[-1] if stretches else None
+            before = segments[-1] if segments else None
             if not role.rate:
                 continue
             if (
@@ -212,14 +212,14 @@ def _stretches(network: Network, optimizer: Optimizer) -> list[_Stretch]:
                 and before.place.stop == place.start
                 and before[1:3] == (handler, role.rate)
             ):
-                stretches[-1] = before._replace(place=slice(before.place.start, place.stop))
+                segments[-1] = before._replace(place=slice(before.place.start, place.stop))
             else:
-                stretches.append(_Stretch(place, handler, role.rate))
-    return stretches
+                segments.append(_Segment(place, handler, role.rate))
+    return segments
 
 
 def _without(whole: slice, parts: list[slice]) -> list[slice]:
-    """Return what is left of a stretch without some parts, which are in order."""
+    """Return what is left of a segment without some parts, which are in order."""
     rest, start = [], whole.start
     for part in parts:
         if whole.start <= part.start < whole.stop:

@@ -1,6 +1,6 @@
-"""Splitting work over a few threads, without changing a bit of the result.
+"""Split work over a few threads, without changing a bit of the result.
 
-A batch is cut into shards by a rule that looks at sizes only, never at how many threads there are.
+A batch is cut into shards by a rule that depends on sizes only, never on the number of threads.
 Each shard is computed with single-threaded BLAS. Splitting rows beats threads inside BLAS, because
 the element-wise work runs in parallel too: NumPy releases the interpreter lock in both.
 """
@@ -18,12 +18,12 @@ from skscratch.core.functions import Array
 from skscratch.core.network import PREDICT_ROWS, Stack, Workspace
 
 SHARD_ROWS = 128
-MOST_SHARDS = 8
-# A matrix product with fewer rows takes hardly less time, and each shard has a gradient of its own
-# to write and to add.
-FEWEST_ROWS = 24
+MAX_SHARDS = 8
+# A matrix product with fewer rows takes hardly less time, and each shard's gradient has to be
+# written and added.
+MIN_SHARD_ROWS = 24
 # Handing a shard to a thread and back costs some 50 µs: below this many multiplications (rows
-# times parameters) the calling thread is sooner done alone.
+# times parameters) the calling thread is faster alone.
 SMALL_WORK = 1 << 22
 
 Job = Callable[[], None]
@@ -33,14 +33,14 @@ def shards(rows: int, n_params: int) -> list[slice]:
     """Cut a batch into shards, by its size and that of the network alone."""
     if rows * n_params < SMALL_WORK:
         return [slice(0, rows)]
-    n = max(1, min(MOST_SHARDS, max(2, rows // SHARD_ROWS), rows // FEWEST_ROWS))
+    n = max(1, min(MAX_SHARDS, max(2, rows // SHARD_ROWS), rows // MIN_SHARD_ROWS))
     return [slice(k * rows // n, (k + 1) * rows // n) for k in range(n)]
 
 
 class Workers:
-    """A few threads, the calling one among them; open it with ``with``.
+    """A few threads, including the calling one, as a context manager.
 
-    The others start with the first jobs for them.
+    The others start when they are first needed.
 
     >>> with Workers(2) as workers:
     ...     done = [0, 0, 0]
@@ -53,7 +53,7 @@ class Workers:
         self.n_threads = max(1, n_threads)
         self._jobs: Sequence[Job] | None = ()
         self._errors: list[BaseException] = []
-        # Bare locks: handing over takes a quarter of what events and queues need.
+        # Bare locks hand over in a quarter of the time of events and queues.
         self._go = [_held_lock() for _ in range(self.n_threads - 1)]
         self._done = [_held_lock() for _ in range(self.n_threads - 1)]
         self._threads: list[threading.Thread] = []
@@ -64,7 +64,7 @@ class Workers:
 
     def _start_threads(self) -> None:
         for k in range(self.n_threads - 1):
-            # The copied context brings NumPy's error state along.
+            # The copied context includes NumPy's error state.
             target = contextvars.copy_context().run
             thread = threading.Thread(target=target, args=(self._serve, k), daemon=True)
             self._threads.append(thread)
@@ -85,12 +85,12 @@ class Workers:
             if self._jobs is None:
                 return
             try:
-                self._run_every(k + 1, self._jobs)
+                self._run_share(k + 1, self._jobs)
             except BaseException as error:  # noqa: BLE001  the caller raises it
                 self._errors.append(error)
             self._done[k].release()
 
-    def _run_every(self, first: int, jobs: Sequence[Job]) -> None:
+    def _run_share(self, first: int, jobs: Sequence[Job]) -> None:
         for job in jobs[first :: self.n_threads]:
             job()
 
@@ -107,7 +107,7 @@ class Workers:
         for go in self._go[:helpers]:
             go.release()
         try:
-            self._run_every(0, jobs)
+            self._run_share(0, jobs)
         finally:
             for done in self._done[:helpers]:
                 done.acquire()
@@ -133,18 +133,18 @@ def predict(
     """Pass rows through a network, block by block, on several threads.
 
     `take` returns the rows of a slice (it may use the given buffer), `write` receives the outputs.
-    Memory is bounded by the blocks; their cut looks at nothing but the numbers of rows.
+    Memory is bounded by the blocks, which depend on nothing but the numbers of rows.
     """
     blocks = [
         slice(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)
     ]
     n_threads = min(n_threads, len(blocks))
 
-    def job(mine: Sequence[slice]) -> None:
+    def job(share: Sequence[slice]) -> None:
         ws = Workspace(stack, min(block_rows, n_rows))
-        for block in mine:
-            room = ws.buffer("rows", block.stop - block.start, stack.n_in)
-            write(block, stack.forward(take(block, room), ws))
+        for block in share:
+            buffer = ws.buffer("rows", block.stop - block.start, stack.n_in)
+            write(block, stack.forward(take(block, buffer), ws))
 
     with Workers(n_threads) as workers:
         workers.run([partial(job, blocks[k::n_threads]) for k in range(n_threads)])

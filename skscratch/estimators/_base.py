@@ -40,7 +40,7 @@ from skscratch.core.training import (
     start,
     train,
 )
-from skscratch.core.workers import MOST_SHARDS, predict
+from skscratch.core.workers import MAX_SHARDS, predict
 from skscratch.estimators._data import as_rows, check_rows, content_digest, network_dtype
 from skscratch.estimators._parameters import TrainingParameters, recipe_of
 from skscratch.estimators._plan import Architecture, Training
@@ -638,7 +638,7 @@ def _block_rows(stack: Stack) -> int:
     are cut, or it would change bits.
     """
     # Each layer may need its outputs and as much again to compute them.
-    bytes_of_row = 2 * sum(stack.widths) * stack.dtype.itemsize * MOST_SHARDS
+    bytes_of_row = 2 * sum(stack.widths) * stack.dtype.itemsize * MAX_SHARDS
     return max(1, min(PREDICT_ROWS, int(get_config()["working_memory"] * 2**20) // bytes_of_row))
 
 

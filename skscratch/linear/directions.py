@@ -2,8 +2,8 @@
 
 Each Hessian ``I + sum_i weight_i x_i x_i^T`` is factorised in the space of its rows or of its
 features, whichever is smaller, or the system is solved by preconditioned conjugate gradients if
-both are large. Factors win everywhere but far from the solution: there conjugate gradients need
-two to ten iterations a step, near it fifty and more.
+both are large. Factorising is faster except far from the solution, where conjugate gradients need
+two to ten iterations per step; close to it they need fifty or more.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ EXPLICIT_SIZE = 1024
 EXPLICIT_JOINT_SIZE = 2048
 # Conjugate gradients are tried first if building a system costs more than this many iterations, ...
 FEW_STEPS = 10
-# ... each of so many multiplications for each entry of X: two products, bound by memory.
+# ... each of this many multiplications per entry of X: two products, bound by memory.
 PRODUCT_COST = 12.0
-# Gram matrices are kept from step to step if all of them together have at most so many entries.
+# Gram matrices are kept from step to step if together they have at most this many entries.
 KEPT_ENTRIES = 2**26
-# Threads share the problems if a Gram matrix takes at least so many multiplications; below that,
+# Threads share the problems if a Gram matrix takes at least this many multiplications; below that,
 # handing work over costs more than it saves.
 SHARED_GRAM = 2**27
 
@@ -99,7 +99,7 @@ class Directions:
             )
             if n_features <= EXPLICIT_SIZE:
                 explicit += [int(k) for k in iterative[unfinished]]
-        # A problem without a Gram matrix looks for a neighbour's, so these have to be in order.
+        # A problem without a Gram matrix may use its neighbour's, so these must be solved in order.
         first_time = [k for k in explicit if self.grams[k] is None]
         for k in first_time:
             solve_features(k)
@@ -118,7 +118,7 @@ class Directions:
     def _nearest_gram(self, k: int, active: Array) -> tuple[tuple[Array, Array] | None, int]:
         """Return the Gram matrix to bring up to date, or None, and the number of rows to read.
 
-        At first a neighbour's is nearest: at ``W = 0`` every row is active in every problem.
+        At first it is the neighbour's: at ``W = 0`` every row is active in every problem.
         """
         kept = self.grams[k] or self.grams[k - 1]
         n_active = int(np.count_nonzero(active))
@@ -205,8 +205,8 @@ def _iterative_directions(
         U *= weight[live]
         return P + features.scores_transposed(part.slack_changes_transposed(U))
 
-    # If few steps do not suffice, such a system is built. The others have to be solved here: in
-    # exact arithmetic in as many steps as unknowns; rounding may take a few more.
+    # If few steps do not suffice, such a system is built. The others must be solved here: exact
+    # arithmetic takes at most as many steps as there are unknowns, rounding a few more.
     can_be_built = W.shape[1] == 1 and W.shape[2] <= EXPLICIT_SIZE
     max_steps = FEW_STEPS if can_be_built else 2 * W[0].size + 10
     return conjugate_gradients(
@@ -215,7 +215,7 @@ def _iterative_directions(
 
 
 def _preconditioner(features: Features, weight: Array) -> Callable[[Array, Array], Array]:
-    """Return how to divide by ``I + weight X^T X``, or by its diagonal if X has many columns."""
+    """Return a division by ``I + weight X^T X``, or by its diagonal if X has many columns."""
     if features.shape[1] > EXPLICIT_SIZE:
         diagonal = 1.0 + weight * features.square_sums
         return lambda R, live: R / diagonal[live]

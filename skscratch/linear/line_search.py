@@ -15,7 +15,7 @@ SLOPE_SHARE = 0.1
 
 
 def step_lengths(problems: Problems, P: Array, U: Array, first_slope: Array) -> Array:
-    """Return how far each problem should move along ``P``: (problems,).
+    """Return the step length of each problem along ``P``: (problems,).
 
     ``U`` is the change of the slacks along ``P`` and ``first_slope`` the slope of the smoothed
     objective at 0. The slope increases with the step and is piecewise linear, so that Newton's

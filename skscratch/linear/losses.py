@@ -59,7 +59,7 @@ class LinearLoss(ABC):
 
     @abstractmethod
     def cast(self, dtype: np.dtype[Any]) -> Self:
-        """Return the loss with targets that do not change the dtype of an array they meet."""
+        """Return the loss with targets that keep the dtype of arrays combined with them."""
 
     @abstractmethod
     def slacks(self, Z: Array) -> Array:

@@ -3,7 +3,7 @@
 A loss with corners (its own width is 0, see `losses`) is replaced by the smooth
 ``max_{p in A} <p, s> - (width / 2) ||p - center||^2``, with a width that shrinks and a center that
 follows the dual point. This is the proximal point method: thanks to the center, the corners are met
-exactly while the width is still comfortable.
+exactly while the width is still large.
 
 The maximiser is one projection, ``p = project(center + s / width)``. It is the slope of the smooth
 loss, and its face of ``A`` gives the curvature. It is also feasible in the dual, so that the
@@ -118,7 +118,7 @@ class Problems:
         return self.loss.project(V)
 
     def objective(self) -> Array:
-        """Return the true objective of each problem: corners and all."""
+        """Return the true objective of each problem, without smoothing."""
         value: Array = 0.5 * inner(self.W, self.W) + self._total(self.loss.value(self.S))
         return value
 

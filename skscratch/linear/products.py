@@ -40,7 +40,7 @@ class computed_once(Generic[Value]):  # noqa: N801  a decorator, named like func
     """Like `functools.cached_property`, without a lock.
 
     Before Python 3.12, `cached_property` has one lock for all instances: threads would wait for
-    each other, and a child process forked while the lock is held would wait for ever.
+    each other, and a child process forked while the lock is held would wait forever.
     """
 
     def __init__(self, compute: Callable[[Any], Value]) -> None:

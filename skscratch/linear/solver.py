@@ -10,7 +10,7 @@ one Newton step: the gap is computed, the smoothing tightened if that is due, a 
 (see `directions`) and followed to the minimum along it (see `line_search`).
 
 If float32 lacks the digits to reach the tolerance, the last steps are taken in float64, with X cast
-a piece at a time, and the coefficients are rounded so that the objective suffers least.
+a piece at a time, and the coefficients are rounded so that the objective increases least.
 
 Alternatives that were measured: smoothing the corners with a width that shrinks and no center took
 two to twelve times the processor time on latent features and pixels of MNIST, because its last
@@ -52,8 +52,8 @@ SAMPLED_ROWS = 8192
 SAMPLED_ROWS_PER_FEATURE = 64
 SAMPLED_TOL = 0.03
 SAMPLED_STEPS = 15
-# Give up on a problem whose best gap has not fallen by a tenth in so many iterations. Far from the
-# solution, where the gap may pause while the width shrinks, allow more of them.
+# Give up on a problem whose best gap has not fallen by a tenth in this many iterations. Far from
+# the solution, where the gap may stagnate while the width shrinks, allow more of them.
 PATIENCE = 12
 FAR_PATIENCE = 60
 FAR = 1e-3
@@ -144,7 +144,7 @@ class _Best:
     def solution(
         self, dtype: np.dtype[Any], bias: float | None, tol: float, n_iter: int
     ) -> LinearSolution:
-        """Return the best coefficients, with the intercepts apart."""
+        """Return the best coefficients, with separate intercepts."""
         W = self.W.reshape(-1, self.W.shape[-1]).astype(dtype, copy=False)
         return LinearSolution(
             coef=W.copy() if bias is None else W[:, :-1].copy(),
@@ -319,7 +319,7 @@ def solve(
 
 
 def _certify(best: _Best, features: Features, loss: LinearLoss, cost: Array, width: float) -> None:
-    """Compute the certificate from fresh slacks: those at hand were updated step by step."""
+    """Compute the certificate from fresh slacks: the current ones were updated step by step."""
     best.certify(Problems.start(features, loss, cost, best.W, width).evaluate())
 
 
@@ -337,8 +337,7 @@ def _continue_in_double(
     """Continue in double precision: the last steps towards a corner need its digits.
 
     The gap reported in an iteration is that of the coefficients before they are rounded. Gaps that
-    were computed in single precision are not valid bounds in double precision, so `best` starts
-    afresh.
+    were computed in single precision are not valid bounds in double precision, so `best` is reset.
     """
     single, double = features.precision, np.dtype(np.float64)
     features, loss = replace(features, precision=double), loss.cast(double)
@@ -360,8 +359,8 @@ def _rounded(
 ) -> Array:
     """Round ``W`` to ``dtype``, and return the best of several slightly stretched versions of it.
 
-    Many rows without loss lie exactly on the margin. Rounding would push half of them across it,
-    where each costs; slightly longer coefficients avoid that.
+    Many rows without loss lie exactly on the margin. Rounding would push half of them across it and
+    add their losses; slightly longer coefficients avoid that.
     """
     lowest, best = np.full(len(W), np.inf), W
     for stretch in STRETCHES:

@@ -148,10 +148,10 @@ class LooksAtTheBatch(Elementwise):
         (ReadsXLate, "forward reads f.x after it wrote f.y"),
         (WritesX, "forward changes f.x"),
         (KeepsScratch, "reads scratch"),
-        (KeepsState, "keeps something|another hash|wrong"),
+        (KeepsState, "keeps state|different hash|wrong"),
         (WrongSlope, "the gradient is wrong by"),
         (DrawsInPrediction, "draws random numbers in prediction"),
-        (LooksAtTheBatch, "rows alone are predicted otherwise"),
+        (LooksAtTheBatch, "single rows are predicted differently"),
     ],
 )
 def test_an_incorrect_layer_is_named(kind, message):
@@ -175,7 +175,7 @@ def test_declarations_with_a_typo_are_refused_when_the_class_is_made():
         class Other(Elementwise, backward_reads="z"):
             pass
 
-    with pytest.raises(TypeError, match="defines forward and backward"):
+    with pytest.raises(TypeError, match="must define forward and backward"):
 
         class Half(Activation, name="half"):
             def forward(self, p, f):
@@ -223,7 +223,7 @@ class Mean(Loss):
         (LessThanItsGradient, "the gradient is wrong by"),
         (ReadsScratch, "reads scratch"),
         (WritesRaw, "changes raw outputs"),
-        (Mean, "each row alone gives another"),
+        (Mean, "evaluating single rows changes"),
     ],
 )
 def test_an_incorrect_loss_is_named(kind, message):
@@ -264,7 +264,7 @@ class LeavesFloat32(Optimizer):
         (Climbs, "500 steps on"),
         (DependsOnTheCut, "steps on two parts"),
         (MovesAlways, "a step of length 0"),
-        (LeavesFloat32, "slots of another shape or dtype"),
+        (LeavesFloat32, "slots whose shape or dtype"),
     ],
 )
 def test_an_incorrect_optimizer_is_named(kind, message):

@@ -71,7 +71,7 @@ def test_restricted_layers_at_the_start(name, weight):
 
 def test_a_corruption_after_layers_with_parameters_is_refused():
     net = network(dense(4), *AT_THE_START["corruption"], dense(N_OUT))
-    with pytest.raises(ValueError, match="must stand before all layers with parameters"):
+    with pytest.raises(ValueError, match="must precede all layers with parameters"):
         error(net)
 
 

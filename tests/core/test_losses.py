@@ -146,7 +146,7 @@ def test_targets_outside_the_interval_are_refused(name, dtype):
         return
     for bad in (OUTSIDE[loss.targets], np.nan):
         target[2, 1] = bad
-        with pytest.raises(ValueError, match=f"{name!r} is made for targets from .* run from"):
+        with pytest.raises(ValueError, match=f"{name!r} requires targets from .* range from"):
             loss.check_targets(target)
 
 

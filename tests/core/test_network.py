@@ -143,7 +143,7 @@ def test_a_variational_layer_predicts_the_mean_and_samples_around_it():
     drawn = net.forward(X, net.workspace(len(X), train=True, rng=np.random.default_rng(0)))
     np.testing.assert_allclose(drawn.mean(axis=0), [3, -1], atol=0.1)
     np.testing.assert_allclose(drawn.std(axis=0), [1, 2], rtol=0.05)
-    with pytest.raises(ValueError, match="halves an even width, got 3"):
+    with pytest.raises(ValueError, match="needs an even input width, got 3"):
         network(Variational(), n_in=3)
 
 

@@ -569,7 +569,7 @@ def test_targets_outside_the_range_of_the_loss_are_refused(call):
         "train": lambda: train(goal, rows(), y),
         "evaluate": lambda: evaluate(goal, rows(), y),
     }
-    with pytest.raises(ValueError, match="targets from 0 to 1, but they run from 5 to 5"):
+    with pytest.raises(ValueError, match="targets from 0 to 1, but they range from 5 to 5"):
         calls[call]()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skscratch.core import Dense, Tanh
 from skscratch.core.network import PREDICT_ROWS
 from skscratch.core.workers import (
-    MOST_SHARDS,
+    MAX_SHARDS,
     SMALL_WORK,
     Workers,
     predict,
@@ -21,7 +21,7 @@ from tests.core.common import network, rows
 @given(st.integers(1, 10**6), st.integers(1, 10**8))
 def test_shards_cover_the_batch_in_order(n_rows, n_params):
     cut = shards(n_rows, n_params)
-    assert 1 <= len(cut) <= MOST_SHARDS
+    assert 1 <= len(cut) <= MAX_SHARDS
     assert cut[0].start == 0
     assert cut[-1].stop == n_rows
     assert all(a.stop == b.start for a, b in itertools.pairwise(cut))

@@ -273,9 +273,7 @@ def test_unsupported_options_of_a_solver_are_refused():
     assert not hasattr(MLPRegressor(solver="lbfgs"), "partial_fit")
     assert not hasattr(MLPRegressor(early_stopping=True), "partial_fit")
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(
-        ValueError, match="^y: The loss 'poisson' is made for targets from 0 to inf"
-    ):
+    with pytest.raises(ValueError, match="^y: The loss 'poisson' requires targets from 0 to inf"):
         MLPRegressor(loss="poisson").fit(X, y - 1)
 
 
