@@ -362,7 +362,7 @@ def _check_declarations(layer: Layer, n_in: int, dtype: np.dtype[Any]) -> None:
         plain = new_pass()
         y = plain.forward()
         _demand(
-            np.array_equal(plain.frame.x, x), layer, "forward changes f.x, which is not its own"
+            np.array_equal(plain.frame.x, x), layer, "forward changes f.x, which may be the user's"
         )
         _demand(bool(np.isfinite(y).all()), layer, "forward does not fill f.y, or reads scratch")
         # A layer that keeps state would confuse the two passes.

@@ -136,7 +136,7 @@ class Evaluator:
         used = self._shards[:size]
         for first in range(0, len(cuts), size):
             if first > 0:
-                # Added in the order of the shards, whatever the number of threads.
+                # Added in the order of the shards, for any number of threads.
                 for shard in used[1:] if first == size else used:
                     total_gradient += shard.grad
                 used = self._shards[1 : size + 1]

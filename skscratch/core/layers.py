@@ -102,7 +102,7 @@ class Layer(Named, family="layer"):
     Declared by class keywords, ``class Mish(Layer, name="mish", backward_reads="x", scratch=1)``:
 
     - `backward_reads`: which of ``f.x`` and ``f.y`` backward reads: "", "x", "y" or "xy" (default).
-      The other may be overwritten before backward is called.
+      What is not listed may be overwritten before backward is called.
     - `in_place`: whether ``f.y`` may share the memory of ``f.x``, and ``f.dx`` that of ``f.dy``;
       the layer must then read nothing that it has overwritten. False by default.
     - `scratch`: number of arrays ``f.scratch`` of the output's shape. Other layers may overwrite

@@ -21,7 +21,7 @@ from skscratch.core.workers import Workers
 
 @dataclass(frozen=True)
 class LBFGS:
-    """When `minimise_lbfgs` stops: its evaluations, or the gradient's largest entry below `tol`."""
+    """Limits of `minimise_lbfgs`: number of evaluations, and the gradient's largest entry."""
 
     max_evaluations: int = 15_000
     tol: float = 1e-4

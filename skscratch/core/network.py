@@ -151,8 +151,8 @@ class Network(Stack):
         partner = {p.name: p.shape for p in self.layers[j].params(self.widths[j])}
         if j >= i or partner.get("W") != shape[::-1]:
             raise ValueError(
-                f"Layer {i} cannot share the weights of layer {j}: layer {j} must come first and "
-                f"have weights of shape {shape[::-1]}, but they have shape {partner.get('W')}."
+                f"Layer {i} cannot share the weights of layer {j}: layer {j} must come first, with "
+                f"weights of shape {shape[::-1]}; it has weights of shape {partner.get('W')}."
             )
 
     def _bind(self, params: Array) -> None:

@@ -183,7 +183,7 @@ class Objective:
         return 0.5 * self._l2_of(total) * float(np.dot(weights, weights))
 
     def _add_penalty(self, grad: Array, place: slice, total: float, scratch: Array | None) -> None:
-        """Add the penalty's gradient for a slice of the weights to `grad`, which is that slice."""
+        """Add the penalty's gradient to `grad`, the gradient of one slice of the weights."""
         factor = self._l2_of(total)
         weights = self.network.params[place]
         if scratch is None:

@@ -40,7 +40,7 @@ class OptimizerState:
     t: int
     slots: tuple[Array, ...]
     scratch: Array | None = field(default=None, repr=False)
-    #: Checksum of the parameters to predict with, if they are not those of the last step.
+    #: Checksum of the parameters used for prediction, if they are not those of the last step.
     checksum: int | None = None
 
     def converted(self, before: Array, params: Array) -> OptimizerState:
@@ -96,13 +96,13 @@ class Optimizer(Named, family="optimizer"):
         return OptimizerState(self, 0, slots)
 
     def begin_epoch(self, params: Array, state: OptimizerState) -> None:
-        """Replace the parameters to predict with by those that steps start from.
+        """Swap in the parameters that steps start from, in place of those used for prediction.
 
         For most optimizers they are the same.
         """
 
     def end_epoch(self, params: Array, state: OptimizerState) -> None:
-        """Replace the parameters that steps start from by those to predict with."""
+        """Swap in the parameters used for prediction, in place of those that steps start from."""
 
     def check_state(self, state: OptimizerState, params: Array) -> None:
         """Raise a ValueError if `state` does not belong to this optimizer and these parameters."""

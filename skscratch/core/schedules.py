@@ -20,7 +20,7 @@ class Clock:
 
 
 class Schedule(Named, family="schedule"):
-    """The learning rate of each step; `initial` is the parameter users call the learning rate."""
+    """The learning rate of each step, derived from an `initial` rate."""
 
     initial: float = 1e-3
 

@@ -68,7 +68,7 @@ class TrainingRun:
     before clipping (None without `max_norm`). L-BFGS has neither: they are None.
 
     `stopped` is ``"patience"``, ``"on_epoch"``, ``"interrupted"`` or ``"diverged"`` (with the best
-    parameters kept), or None if all epochs were run. `message` is SciPy's on how L-BFGS ended.
+    parameters kept), or None if all epochs were run. `message` is SciPy's when L-BFGS ends.
     """
 
     state: TrainingState

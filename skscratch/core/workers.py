@@ -133,7 +133,7 @@ def predict(
     """Pass rows through a network, block by block, on several threads.
 
     `take` returns the rows of a slice (it may use the given buffer), `write` receives the outputs.
-    Memory is bounded by the blocks, which depend on nothing but the numbers of rows.
+    Memory is bounded by the blocks, which depend only on the numbers of rows.
     """
     blocks = [
         slice(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)

@@ -1,4 +1,4 @@
-"""Methods that are there only with some values of the parameters."""
+"""Methods that exist only for some values of the parameters."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ class _Conditional:
 
 
 def accepts(function: Callable[..., Any], parameter: str) -> bool:
-    """Return whether a callable takes a parameter of that name."""
+    """Return whether a callable has a parameter of this name."""
     parameters = inspect.signature(function).parameters.values()
     return any(p.name == parameter or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -1,6 +1,6 @@
 """Base class of the estimators that train a network.
 
-A subclass checks its data and makes an `Architecture` of them. The parameters of training,
+A subclass validates its data and derives an `Architecture` from them. The parameters of training,
 resuming, early stopping, callbacks and threads are handled here, once.
 """
 
@@ -55,9 +55,9 @@ NOT_FINITE = (
     "need to be preprocessed. Scale X (StandardScaler, MinMaxScaler)"
 )
 SMALLER_RATE = ", or choose a smaller learning_rate_init"
-# What is recorded of each epoch.
+# Values recorded for each epoch.
 HISTORY = ("loss", "validation_loss", "validation_score", "learning_rate", "gradient_norm")
-# Why training stopped, in `stop_reason_`, by the core's word.
+# The core's reason to stop -> `stop_reason_`.
 STOP_REASONS = {
     None: "max_iter",
     "patience": "n_iter_no_change",
@@ -71,7 +71,7 @@ STOP_REASONS = {
 
 
 class Names(NamedTuple):
-    """What the user calls the data."""
+    """The user's names of the data."""
 
     X: str
     y: str
@@ -84,10 +84,10 @@ VALIDATION = Names("X_val", "y_val", "sample_weight_val")
 
 @dataclass
 class FitData:
-    """Validated data in the two forms that fitting needs: as the user sees them, and as rows.
+    """Validated data in the two forms that fitting needs: the user's, and as rows.
 
-    `encoded` is what the network is to put out; None stands for X itself. `chosen` are the numbers
-    of the rows of X that are meant, where not all are.
+    `encoded` are the targets of the network, None for X itself. `chosen` are the numbers of the
+    selected rows of X, None for all.
     """
 
     X: Any
@@ -103,11 +103,11 @@ class FitData:
         self.target: Rows = self.rows if self.encoded is None else as_rows(self.encoded)
 
     def selected_rows(self) -> Any:
-        """Return the rows of X that are meant, as the user would see them."""
+        """Return the selected rows of X, in the user's form."""
         return self.X if self.chosen is None else self.X[self.chosen]
 
     def subset(self, rows: Array) -> FitData:
-        """Return some of the rows, without a copy of X."""
+        """Return these rows, without a copy of X."""
         columns = (self.y, self.weight, self.encoded)
         y, weight, encoded = (None if c is None else c[rows] for c in columns)
         return FitData(self.X, y, weight, encoded, rows)
@@ -121,23 +121,23 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
     _fitted_loss: Loss
     _monitored: tuple[Any, ...]
 
-    # What a subclass decides.
+    # Hooks of subclasses.
 
     @abstractmethod
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
     ) -> FitData:
-        """Validate and encode training data, or else validation data.
+        """Validate and encode training data, or validation data.
 
-        `reset` forgets what earlier data looked like: number and names of features.
+        `reset` discards the number and names of the features of earlier data.
         """
 
     @abstractmethod
     def _architecture(self, data: FitData) -> Architecture:
-        """Return the network to build and its loss, for data that are checked."""
+        """Return the network to build and its loss, for validated data."""
 
     def _training(self, data: FitData, architecture: Architecture) -> Training:
-        """Return how to train on data that are checked, less what is held out of them."""
+        """Return how to train on validated data, without the rows held out."""
         n = data.rows.shape[0]
         optimizer: Optimizer = recipe_of(self, Optimizer, "solver")
         return Training(
@@ -147,7 +147,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
             ),
             batch_size=min(200 if self.batch_size == "auto" else self.batch_size, n),
             max_epochs=self.max_iter,
-            # A validation set that is given for its curve does not end training early.
+            # A validation set given only for its curve does not end training early.
             patience=Patience(
                 self.tol, self.n_iter_no_change, monitor="score" if self.early_stopping else "loss"
             ),
@@ -159,14 +159,14 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         return -loss
 
     def _stratify(self, data: FitData) -> Any:
-        """Return the labels by which the early-stopping split is stratified, or None."""
+        """Return the labels that stratify the early-stopping split, or None."""
         return None
 
     def _after_training(self, run: TrainingRun, data: FitData) -> None:
         """Set the further fitted attributes of an estimator."""
 
     def _noise_layers(self) -> list[Layer]:
-        """Return what disturbs the input in training."""
+        """Return the layers that add noise to the input in training."""
         if self.noise is None:
             return []
         if isinstance(self.noise, Noise):
@@ -175,7 +175,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
             return [Corruption(self.noise)]
         if self.noise in ("masking", "salt_and_pepper") and self.noise_level > 1:
             raise ValueError(
-                f"noise_level is a share of the entries for noise={self.noise!r}: it must be at "
+                f"noise_level is a fraction of the entries if noise={self.noise!r}: it must be at "
                 f"most 1, got {self.noise_level}."
             )
         return [recipe_of(self, Noise, "noise")]
@@ -206,8 +206,8 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         for part, name in ((data, "training"), (held_out, "validation")):
             if part is not None and part.weight is not None and not part.weight.any():
                 raise ValueError(
-                    f"All {name} rows have weight 0: nothing can be learned from them or judged by "
-                    "them. Give them sample_weight or class_weight above 0."
+                    f"All {name} rows have weight 0. At least one needs a sample_weight and a "
+                    "class_weight above 0."
                 )
         training = self._training(data, architecture)
         if incremental:
@@ -221,14 +221,14 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         return self
 
     def _fitted_network(self, architecture: Architecture) -> Network:
-        """Return a copy of the network to go on with, if the parameters still describe it."""
+        """Return a copy of the network to train further, if the parameters still describe it."""
         before = self.network_
         if architecture != Architecture(before.layers, self._fitted_loss, ties=before.ties):
             raise ValueError(
-                "Parameters that shape the network or its loss were changed since it was fitted, "
-                "so it cannot be trained further. Set them back, or call fit with warm_start=False."
+                "Parameters that define the network or its loss were changed since it was fitted, "
+                "so it cannot be trained further. Restore them, or use warm_start=False."
             )
-        # What acts in training only, such as noise, may have changed.
+        # Layers that act only in training, such as noise, may have changed.
         network = replace(architecture, initial={}).network(before.n_in, before.dtype, None)
         network.params[:] = before.params
         return network
@@ -246,14 +246,14 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
     def _split(self, data: FitData, rng: RandomDraws) -> tuple[FitData, FitData]:
         """Hold out a part of the training data for early stopping.
 
-        Classes are held out in proportion, as far as their sizes allow; a class of one row cannot
-        be divided and stays in training.
+        The split is stratified by class as far as possible; a class with a single row stays in
+        training.
         """
         n = data.rows.shape[0]
         if not self.validation_fraction:
             raise ValueError(
                 "validation_fraction must be above 0 with early_stopping=True, which holds out "
-                "that share of the rows. Or give validation data as X_val."
+                "that fraction of the rows, unless validation data are passed as X_val."
             )
         labels = self._stratify(data)
         alone, n_classes = np.zeros(n, bool), 0
@@ -263,16 +263,16 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
             )
             alone = sizes[class_of_row] < 2
             n_classes = int(np.count_nonzero(sizes > 1))
-        # There have to be enough rows for one of each class.
-        most = n - int(alone.sum()) - max(1, n_classes)
-        if most < 2 <= n - 1:
-            labels, alone, n_classes, most = None, np.zeros(n, bool), 0, n - 1
-        if most < 2:
+        # Enough rows must remain for one of each class.
+        max_held = n - int(alone.sum()) - max(1, n_classes)
+        if max_held < 2 <= n - 1:
+            labels, alone, n_classes, max_held = None, np.zeros(n, bool), 0, n - 1
+        if max_held < 2:
             raise ValueError(
                 f"The validation set is too small: early_stopping=True holds out at least two rows "
                 f"for it, which leaves none of n_samples={n} to train on."
             )
-        n_held = min(most, max(2, n_classes, int(np.ceil(self.validation_fraction * n))))
+        n_held = min(max_held, max(2, n_classes, int(np.ceil(self.validation_fraction * n))))
         candidates = np.flatnonzero(~alone)
         train_rows, held_rows = train_test_split(
             candidates,
@@ -291,7 +291,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
     def _state(
         self, fit: Fit, rng: RandomDraws, *, first: bool, incremental: bool
     ) -> TrainingState:
-        """Return a new state of training, or a copy of the last one where training goes on."""
+        """Return a new state of training, or a copy of the last one if training continues."""
         # L-BFGS keeps nothing from one fit to the next.
         optimizer = SGD() if isinstance(fit.training.optimizer, LBFGS) else fit.training.optimizer
         before = None if first else self._training_state
@@ -304,8 +304,8 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
                 state.best_loss, state.n_stale = before.best_loss, before.n_stale
                 state.best_score = before.best_score
                 state.best_params = copy.deepcopy(before.best_params)
-        # Scores can be compared on the same rows only, and where each is that of the network at
-        # hand: parameters may have been assigned since.
+        # Scores are comparable only on the same rows, and only if the best parameters are still the
+        # network's: others may have been assigned since.
         monitored = (self.early_stopping, *fit.monitored())
         best = state.best_params
         same = before is not None and self._monitored == monitored
@@ -324,8 +324,8 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
             advice = "" if isinstance(fit.training.optimizer, LBFGS) else SMALLER_RATE
             raise DivergenceError(f"{error} {NOT_FINITE}{advice}.") from None
         if run.stopped == "interrupted":
-            fit.go_back(run)
-            # The random stream was left somewhere within an epoch.
+            fit.restore(run)
+            # The random stream stopped in the middle of an epoch.
             state.rng = RandomDraws(self.random_state)
             state.shard_rngs = state.rng.spawn(len(state.shard_rngs))
         if self.verbose and not incremental:
@@ -338,7 +338,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         if run.stopped == "diverged":
             warnings.warn(
                 f"Training diverged in epoch {run.n_epochs}: the loss is not finite. The "
-                "parameters of the best epoch before are kept. Scale the data (StandardScaler, "
+                "parameters of the best earlier epoch are kept. Scale the data (StandardScaler, "
                 f"MinMaxScaler){SMALLER_RATE}.",
                 ConvergenceWarning,
                 stacklevel=2,
@@ -362,7 +362,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
     def _pass_through(
         self, stack: Stack, rows: Rows, write: Callable[[slice, Array], None]
     ) -> None:
-        """Hand the outputs of a network to `write`, block by block and on several threads."""
+        """Pass the outputs of a network to `write`, block by block and on several threads."""
         with np.errstate(over="ignore", invalid="ignore"):
             predict(
                 stack,
@@ -376,13 +376,13 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
     def _predicted(
         self, stack: Stack, X: Any, link: Callable[[Array], Array] | None = None
     ) -> Array:
-        """Return outputs for rows that a user wants to know about: finite, or a ValueError."""
+        """Return outputs for the user's rows; raise a ValueError if they are not finite."""
         outputs = self._outputs(stack, X, link)
         self._check_outputs(outputs)
         return outputs
 
     def _check_outputs(self, outputs: Array) -> None:
-        """Raise a ValueError if rows led to values that are not finite."""
+        """Raise a ValueError if outputs are not finite."""
         if not np.isfinite(outputs).all():
             raise ValueError(
                 f"X holds values too large for a network of {self.network_.dtype}: its outputs are "
@@ -393,7 +393,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         """Validate rows to predict for."""
         return check_rows(self, X, reset=False)
 
-    # A network's weights, as scikit-learn shows them.
+    # Fitted attributes, under scikit-learn's names.
 
     @fitted_property
     def coefs_(self) -> list[Array]:
@@ -419,14 +419,14 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         rates = self._history["learning_rate"]
         if rates[-1:] == [None]:
             raise AttributeError(
-                "There is no loss_curve_ after solver='lbfgs'; history_ has the losses."
+                "There is no loss_curve_ after solver='lbfgs'; history_ contains the losses."
             )
         losses = zip(self._history["loss"], rates, strict=True)
         return [loss for loss, rate in losses if rate is not None]
 
     @fitted_property
     def validation_loss_curve_(self) -> list[float] | None:
-        """Loss on the validation rows after each epoch, where there are any."""
+        """Loss on the validation rows after each epoch, if there are any."""
         return self._recorded("validation_loss")
 
     def _recorded(self, column: str) -> list[float] | None:
@@ -435,7 +435,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
 
     @fitted_property
     def history_(self) -> list[dict[str, Any]]:
-        """A record for each epoch (iteration, with solver='lbfgs') of all fits that went on."""
+        """A record for each epoch (iteration, with 'lbfgs') of this fit and those it continues."""
         columns = self._history.values()
         return [
             {"epoch": k, **dict(zip(HISTORY, values, strict=True))}
@@ -443,7 +443,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         ]
 
     def _assign(self, name: str, values: Sequence[Array]) -> None:
-        """Set weights or biases, in a network of its own: a copy may share the present one."""
+        """Set weights or biases in a new network, as copies of the estimator may share this one."""
         changed = copy_of(self)
         changed.network_ = self.network_.copy()
         getattr(changed, name)[:] = values
@@ -459,22 +459,22 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
 
 
 class ParameterViews(list[Array]):
-    """A list of views into a network's parameters: to assign an entry is to set its values."""
+    """A list of views into a network's parameters: assigning an entry sets its values."""
 
     def __init__(self, name: str, views: Sequence[Array]) -> None:
         super().__init__(views)
         self.name = name
 
     def __setitem__(self, place: Any, value: Any) -> None:
-        chosen = self[place]
-        views, values = (chosen, list(value)) if isinstance(place, slice) else ([chosen], [value])
-        shapes, given = [v.shape for v in views], [np.shape(v) for v in values]
-        if shapes != given:
-            raise ValueError(f"{self.name} must have the shapes {shapes}, got {given}.")
+        old = self[place]
+        views, values = (old, list(value)) if isinstance(place, slice) else ([old], [value])
+        shapes, new_shapes = [v.shape for v in views], [np.shape(v) for v in values]
+        if shapes != new_shapes:
+            raise ValueError(f"{self.name} must have the shapes {shapes}, got {new_shapes}.")
         for view, new in zip(views, values, strict=True):
             view[...] = new
 
-    # A copy holds plain arrays: where they are views of a network, it is another one.
+    # A copy holds plain arrays, as its entries no longer belong to the network.
     def __reduce__(self) -> tuple[Any, ...]:
         return list, (list(self),)
 
@@ -498,7 +498,7 @@ class Fit:
         self.n_plateaus = 0
 
     def monitored(self) -> tuple[Any, ...]:
-        """Identify what networks are judged by: the validation rows, by content, and the score."""
+        """Identify what the score depends on: the validation rows, by content, and the scorer."""
         data = self.held_out
         if data is None:
             return ()
@@ -563,7 +563,7 @@ class Fit:
         return self.estimator._score_outputs(data, self.network, loss)
 
     def after(self, run: TrainingRun) -> bool:
-        """Print the epoch and call the callbacks; return whether one wants to stop."""
+        """Print the epoch and run the callbacks; return whether one of them stops training."""
         self.run = run
         if self.estimator.verbose:
             print(f"Iteration {run.n_epochs}, loss = {run.losses[-1]:.8f}")
@@ -576,13 +576,13 @@ class Fit:
             self.n_plateaus = clock.plateaus
         return self.tasks.end()
 
-    def go_back(self, run: TrainingRun) -> None:
-        """Let the history end where an interrupted run ends."""
+    def restore(self, run: TrainingRun) -> None:
+        """Cut the history to that of an interrupted run."""
         del self.held_out_losses[len(run.scores) :]
         self.run = run
 
     def why_stopped(self, run: TrainingRun) -> str:
-        """Return a sentence about what ended training."""
+        """Return a sentence on why training ended."""
         if run.message:
             return f"L-BFGS: {run.message}"
         if run.stopped == "patience":
@@ -605,26 +605,26 @@ class Fit:
         )
 
     def history(self) -> dict[str, list[float | None]]:
-        """Return the records of earlier fits that went on, and of this one, by column."""
+        """Return the columns of the history, after those of the fits that this one continues."""
         run = self.run
         if run is None:
             return self.before
-        nothing: list[None] = [None] * run.n_epochs
+        missing: list[None] = [None] * run.n_epochs
         held_out: list[float | None] = [*self.held_out_losses]
         # An epoch that diverges is not validated.
-        held_out += nothing[len(held_out) :]
-        columns = (run.losses, held_out, run.scores or nothing, run.rates, run.norms)
+        held_out += missing[len(held_out) :]
+        columns = (run.losses, held_out, run.scores or missing, run.rates, run.norms)
         return {
             name: [*self.before[name], *column]
             for name, column in zip(HISTORY, columns, strict=True)
         }
 
     def attributes(self) -> dict[str, Any]:
-        """Fitted attributes after the last epoch."""
+        """Return the fitted attributes after the last epoch."""
         history = self.history()
         losses = history["loss"]
         return {
-            # Interrupted before its first step, a fit has looked at the data nevertheless.
+            # scikit-learn requires at least 1, even if a fit was interrupted before its first step.
             "n_iter_": max(1, 0 if self.run is None else self.run.n_epochs),
             "loss_": losses[-1] if losses else np.inf,
             "_history": history,
@@ -634,16 +634,16 @@ class Fit:
 def _block_rows(stack: Stack) -> int:
     """Return how many rows to predict for at a time, within scikit-learn's `working_memory`.
 
-    All threads that there may be have to share it; their present number must not decide how rows
-    are cut, or it would change bits.
+    It is divided by the largest number of threads: if the actual number decided how rows are cut,
+    it would change bits.
     """
-    # Each layer may need its outputs and as much again to compute them.
+    # Each layer may need its outputs and the same memory again to compute them.
     bytes_of_row = 2 * sum(stack.widths) * stack.dtype.itemsize * MAX_SHARDS
     return max(1, min(PREDICT_ROWS, int(get_config()["working_memory"] * 2**20) // bytes_of_row))
 
 
 def _check_penalty(objective: Objective, data: FitData) -> None:
-    """Raise a ValueError where the penalty, divided by the weights, would overflow."""
+    """Raise a ValueError if the penalty, divided by the weights, would overflow."""
     if data.weight is None:
         return
     mean = float(data.weight.mean())
@@ -656,11 +656,9 @@ def _check_penalty(objective: Objective, data: FitData) -> None:
 
 
 def layer_sizes(sizes: Any, name: str = "hidden_layer_sizes") -> list[int]:
-    """Return layer widths as a list; anything but positive whole numbers is a ValueError."""
+    """Return layer widths as a list; raise a ValueError unless they are positive integers."""
     values = list(sizes) if np.iterable(sizes) else [sizes]
     for size in values:
         if isinstance(size, bool) or not isinstance(size, Integral) or size <= 0:
-            raise ValueError(
-                f"{name} must be > 0 and whole numbers, one for each layer; got {values}."
-            )
+            raise ValueError(f"{name} must be > 0 and integers, one for each layer; got {values}.")
     return [int(size) for size in values]

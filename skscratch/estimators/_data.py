@@ -43,7 +43,7 @@ def check_rows(
 ) -> Any:
     """Validate rows for fitting (`reset`) or predicting; sparse ones become canonical CSR.
 
-    `names` are what the user calls X and y.
+    `names` are the user's names of X and y.
     """
     for name, data in zip(names, (X, options.get("y")), strict=False):
         if name.startswith("X") or options.get("y_numeric"):
@@ -51,13 +51,13 @@ def check_rows(
     dtypes = DTYPES[:2] if floats_only else DTYPES
 
     def about() -> str:
-        """Return the name of X, or both names if y is wrong in a way that a message may mean."""
+        """Return the name of X, or both names if the message may be about y."""
         y = options.get("y")
         array = None if y is None else np.asarray(y)
         wrong_y = array is not None and (array.ndim > 2 or array.dtype.kind == "c")
         return f"{names[0]} or {names[1]}" if wrong_y else names[0]
 
-    # scikit-learn looks for NaN in the sum of X, which large values of both signs make NaN as well.
+    # scikit-learn looks for NaN in the sum of X, which is also NaN for large values of both signs.
     with np.errstate(invalid="ignore"), renamed(*names, about=about):
         checked = validate_data(
             estimator, X, accept_sparse="csr", dtype=dtypes, order="C", reset=reset, **options
@@ -90,7 +90,7 @@ def value_range(X: Any) -> tuple[float, float]:
 
 
 def network_dtype(X: Any) -> np.dtype[Any]:
-    """Return float32 for float32, and float64 for all else."""
+    """Return float32 for float32, and float64 for any other dtype."""
     return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
 
 

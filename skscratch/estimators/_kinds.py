@@ -1,7 +1,7 @@
-"""Dates, durations and text are refused where numbers are expected.
+"""Reject dates, durations and text if numbers are expected.
 
-NumPy turns a date into nanoseconds or days, depending on how it is stored, and a text that looks
-like a number into that number. Either is a mistake more often than not.
+NumPy turns a date into nanoseconds or days, depending on how it is stored, and text that looks like
+a number into that number. Either is usually a mistake.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-# What each kind of NumPy's dtypes is called, and what to do about it.
+# Kind of NumPy dtype -> what it is called, and what to do about it.
 ADVICE = {
     "M": ("dates", "Give numbers instead, such as the days since a date, the weekday or the hour."),
     "m": ("durations", "Give numbers of one unit instead: durations / np.timedelta64(1, 's')."),
-    "U": ("text", "Convert it first: astype(float) where the text is made of numbers."),
+    "U": ("text", "Convert it first: astype(float) if the text consists of numbers."),
 }
 POLARS = {"Date": "M", "Datetime": "M", "Duration": "m", "Time": "m", "String": "U"}
 POLARS |= dict.fromkeys(["Categorical", "Enum", "Binary"], "U")
@@ -29,7 +29,7 @@ OBJECTS = {
 def check_numbers(name: str, data: Any) -> None:
     """Raise a ValueError that names the argument if `data` are dates, durations or text.
 
-    Arrays, data frames, series and lists are looked at; an array of objects is right where all of
+    Arrays, data frames, series and lists are checked; an array of objects is accepted if all of
     them are numbers.
     """
     kinds = {_kind(dtype) for dtype in _dtypes(data)}

@@ -1,8 +1,8 @@
 """The parameters that all network estimators share, and how they become recipes of the core.
 
-A parameter such as `solver` or `loss` takes a registered name or an instance. scikit-learn's flat
-words, such as `momentum`, feed the recipes whose names they always belonged to. Any other name is
-looked up in its family, and an instance is used as it is.
+A parameter such as `solver` or `loss` takes a registered name or an instance. Flat parameters, such
+as scikit-learn's `momentum`, set fields of the recipes listed in `FLAT_PARAMETERS`. Any other name
+is looked up in its family, and an instance is used as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from skscratch.core.schedules import Schedule
 from skscratch.estimators._sklearn import Interval, Options, StrOptions
 
 # Family and name -> field of the recipe -> parameter of the estimator.
-FLAT_WORDS: Mapping[tuple[str, str], Mapping[str, str]] = {
+FLAT_PARAMETERS: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("optimizer", "sgd"): {"momentum": "momentum", "nesterov": "nesterovs_momentum"},
     ("optimizer", "adam"): {"beta_1": "beta_1", "beta_2": "beta_2", "epsilon": "epsilon"},
     ("optimizer", "adamw"): {
@@ -43,36 +43,36 @@ FLAT_WORDS: Mapping[tuple[str, str], Mapping[str, str]] = {
 def recipe_of(estimator: Any, family: type[Named], parameter: str, **fields: Any) -> Any:
     """Return the recipe that a parameter names or holds.
 
-    `fields` are given to every recipe that is made from a name.
+    `fields` are passed to every recipe that is made from a name.
     """
     value = getattr(estimator, parameter)
     if isinstance(value, family):
         return value
-    words = FLAT_WORDS.get((family.family, value), {})
-    known = {field: getattr(estimator, word) for field, word in words.items()}
-    return family.named(value, **fields, **{field: _plain(v) for field, v in known.items()})
+    parameters = FLAT_PARAMETERS.get((family.family, value), {})
+    flat = {field: _plain(getattr(estimator, name)) for field, name in parameters.items()}
+    return family.named(value, **fields, **flat)
 
 
 def _plain(value: Any) -> Any:
-    """Return Python's own number for NumPy's: one of NumPy's would decide dtypes."""
+    """Return a Python number for a NumPy one, which would determine dtypes."""
     return value.item() if hasattr(value, "item") else value
 
 
-class NamesOf(StrOptions):
-    """A constraint: a name of a family, those registered later included, or an instance."""
+class RegisteredNames(StrOptions):
+    """A constraint: an instance, or a name of the family, including names registered later."""
 
     def __init__(self, family: type[Named], *others: str, without: frozenset[str] = frozenset()):
         self.family, self.others, self.without = family, set(others), without
-        super().__init__(self._now())
+        super().__init__(self._accepted())
 
-    def _now(self) -> set[str]:
+    def _accepted(self) -> set[str]:
         return (set(self.family.members()) - self.without) | self.others
 
     def is_satisfied_by(self, val: Any) -> bool:
-        """Tell whether a value is one of the names, or an instance."""
+        """Return whether a value is one of the names, or an instance."""
         if isinstance(val, self.family):
             return True
-        self.options = self._now()
+        self.options = self._accepted()
         return bool(super().is_satisfied_by(val))
 
     def __str__(self) -> str:
@@ -84,15 +84,15 @@ class TrainingParameters:
     """Parameters of training, with scikit-learn's defaults.
 
     A dataclass generates the constructor of each estimator, so a parameter and its default are
-    declared once. An estimator declares a parameter again where its default is another.
+    declared once. An estimator redeclares a parameter if its default differs.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "solver": [NamesOf(Optimizer)],
+        "solver": [RegisteredNames(Optimizer)],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [NamesOf(Schedule)],
+        "learning_rate": [RegisteredNames(Schedule)],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -112,8 +112,8 @@ class TrainingParameters:
             Interval(Integral, 1, None, closed="left"),
             Options(Real, {np.inf}),
         ],
-        # A function is given as it is.
-        "noise": [NamesOf(Noise, without=frozenset({"corruption"})), callable, None],
+        # 'corruption' is chosen by passing its function.
+        "noise": [RegisteredNames(Noise, without=frozenset({"corruption"})), callable, None],
         "noise_level": [Interval(Real, 0, None, closed="left")],
         "n_jobs": [Integral, None],
     }

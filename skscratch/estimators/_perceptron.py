@@ -1,4 +1,4 @@
-"""What multi-layer perceptrons for classification and regression share."""
+"""Base class of the multi-layer perceptrons for classification and regression."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from skscratch.core.schedules import Constant
 from skscratch.core.training import TrainingRun, TrainingState
 from skscratch.estimators._available import UnavailableError, accepts
 from skscratch.estimators._base import Fit, FitData, NetworkEstimator, layer_sizes
-from skscratch.estimators._parameters import NamesOf, TrainingParameters
-from skscratch.estimators._plan import ENDING, Architecture, Training
+from skscratch.estimators._parameters import RegisteredNames, TrainingParameters
+from skscratch.estimators._plan import FINITE_SCHEDULES, Architecture, Training
 from skscratch.estimators._sklearn import Interval, wants_dataframe
 from skscratch.estimators._state import ModelReaderMixin, fitted_property, reads_model
 
 # The schedules of solver='sgd'.
 SCIKIT_LEARNS_SCHEDULES = ("constant", "invscaling", "adaptive")
-# Ends of training, by `stop_reason_`, that a warning says more about.
+# Values of `stop_reason_` that cause a warning, explained.
 STOPPED_EARLY = {
     "max_iter": "max_iter was reached",
     "max_fun": "max_fun was reached",
-    "line_search": "no step makes the loss smaller",
+    "line_search": "no step reduces the loss",
 }
 
 
@@ -49,7 +49,7 @@ def has_partial_fit(estimator: Any) -> None:
         raise UnavailableError("partial_fit does not support early_stopping=True.")
     if getattr(estimator, "class_weight", None) == "balanced":
         raise UnavailableError(
-            "class_weight='balanced' needs all labels at once, which partial_fit never sees. Give "
+            "class_weight='balanced' needs all labels at once, which partial_fit never sees. Pass "
             "the weights as a dict."
         )
 
@@ -63,8 +63,8 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **TrainingParameters._parameter_constraints,
-        "activation": [NamesOf(Activation), Activation, list, tuple],
-        "solver": [NamesOf(Optimizer, "lbfgs")],
+        "activation": [RegisteredNames(Activation), Activation, list, tuple],
+        "solver": [RegisteredNames(Optimizer, "lbfgs")],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
         "layer_norm": ["boolean"],
@@ -74,7 +74,7 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
     }
 
     if TYPE_CHECKING:
-        # Annotated in the body, they would become parameters.
+        # Annotated outside of this block, they would become parameters.
         n_outputs_: int
         best_loss_: float | None
         best_validation_score_: float | None
@@ -120,15 +120,15 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
         return layers
 
     def _pretrained_layers(self, n_in: int) -> list[tuple[Layer, Any]]:
-        """Return the given layers with their parameters, less what served their own training."""
-        given = self.pretrained
-        if given is None:
+        """Return the pretrained layers as used in prediction, with their parameters."""
+        stack = self.pretrained
+        if stack is None:
             return []
-        if given.n_in != n_in:
-            raise ValueError(f"The pretrained layers take {given.n_in} features, but X has {n_in}.")
-        layers = zip(given.layers, given.widths, strict=False)
+        if stack.n_in != n_in:
+            raise ValueError(f"The pretrained layers take {stack.n_in} features, but X has {n_in}.")
+        layers = zip(stack.layers, stack.widths, strict=False)
         kept = [layer.for_inference(width) for layer, width in layers]
-        pairs = zip(kept, given.views, strict=True)
+        pairs = zip(kept, stack.views, strict=True)
         return [(layer, view) for layer, view in pairs if layer is not None]
 
     def _training(self, data: FitData, architecture: Architecture) -> Training:
@@ -161,8 +161,8 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
     def _training_by_lbfgs(self, data: FitData, architecture: Architecture) -> Training:
         if any(layer.only_in_training for layer in architecture.layers):
             raise ValueError(
-                "solver='lbfgs' needs the same objective at every call, which dropout and noise do "
-                "not give. Choose solver='adam', or dropout=0 and noise=None."
+                "solver='lbfgs' needs a deterministic objective, which dropout and noise rule out. "
+                "Choose solver='adam', or dropout=0 and noise=None."
             )
         return Training(
             LBFGS(self.max_fun, self.tol),
@@ -174,7 +174,7 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
         )
 
     def _default_score(self, data: FitData, network: Network) -> float:
-        """Score as the method `score` does, for data that are validated and encoded."""
+        """Return the value of the method `score`, for validated and encoded data."""
         raise NotImplementedError
 
     def _score_outputs(self, data: FitData, network: Network, loss: float) -> float:
@@ -182,14 +182,14 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
             return self._default_score(data, network)
         if self.scoring == "loss":
             return -loss
-        # A copy with the network as it stands; the rows are checked and have no names any more.
+        # A copy with the current network; validated rows no longer have names.
         fitted = copy.copy(self)
         fitted.__dict__.pop("feature_names_in_", None)
         fitted.network_ = network
         scorer, weight = check_scoring(fitted, self.scoring), {}
         # A custom scorer may take no weights.
-        knows_weights = isinstance(self.scoring, str) or accepts(scorer, "sample_weight")
-        if data.weight is not None and knows_weights:
+        takes_weights = isinstance(self.scoring, str) or accepts(scorer, "sample_weight")
+        if data.weight is not None and takes_weights:
             weight = {"sample_weight": data.weight}
         return float(scorer(fitted, data.selected_rows(), data.y, **weight))
 
@@ -203,8 +203,8 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
                 f"({STOPPED_EARLY[self.stop_reason_]}). Scale the data (StandardScaler, "
                 "MinMaxScaler), or raise max_iter or max_fun."
             )
-        # A schedule that ends there was meant to.
-        elif isinstance(fit.training.schedule, ENDING):
+        # A finite schedule is meant to end there.
+        elif isinstance(fit.training.schedule, FINITE_SCHEDULES):
             return
         else:
             message = (
@@ -220,10 +220,10 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
 
     @fitted_property
     def validation_scores_(self) -> list[float] | None:
-        """Score of the validation rows after each epoch (see `scoring`), where there are any."""
+        """Score of the validation rows after each epoch (see `scoring`), if there are any."""
         return self._recorded("validation_score")
 
-    # Fitted attributes that are read off the network.
+    # Fitted attributes derived from the network.
 
     @fitted_property
     def n_layers_(self) -> int:
@@ -237,31 +237,31 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
 
     @property
     def _hidden_ends(self) -> list[int]:
-        """Where each hidden layer ends among the network's layers, pretrained ones included."""
+        """End of each hidden layer among the network's layers, pretrained ones included."""
         dense = [i for i, layer in enumerate(self.network_.layers) if isinstance(layer, Dense)]
         return dense[1:]
 
     @property
     def _n_features_out(self) -> int:
         if not self._hidden_ends:
-            raise ValueError("There are 0 hidden layers, and so no features to name.")
+            raise ValueError("There are 0 hidden layers, so there are no features to name.")
         return self.network_.widths[self._hidden_ends[-1]]
 
     @reads_model
     def transform(self, X: Any, layer: int = -1) -> Array:
-        """Compute the features that a hidden layer makes of rows.
+        """Compute the outputs of a hidden layer.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows.
         layer : int, default=-1
-            Which hidden layer: 0 the first, -1 the last.
+            Index of the hidden layer; -1 is the last.
 
         Returns
         -------
         ndarray of shape (n_samples, width of the layer)
-            The layer's outputs, behind its activation.
+            The layer's outputs, after its activation.
         """
         check_is_fitted(self)
         ends = self._hidden_ends
@@ -288,11 +288,11 @@ def _initial(activation: str | Activation) -> GlorotUniform:
 
 
 def _one_each(value: Any, n: int, name: str, kinds: tuple[type, ...]) -> list[Any]:
-    """Return one value for each hidden layer, where one for all or a list is accepted."""
+    """Return one value per hidden layer, given one for all or a list."""
     values = list(value) if isinstance(value, list | tuple) else [value] * n
     if len(values) != n or not all(isinstance(v, kinds) for v in values):
         raise ValueError(
-            f"{name} must be one value for all hidden layers, or a list of one for each of the "
+            f"{name} must be one value for all hidden layers, or a list with one for each of the "
             f"{n} in hidden_layer_sizes; got {value!r}."
         )
     return values

@@ -1,4 +1,4 @@
-"""What an estimator makes of its parameters and its data, before anything is trained.
+"""The plan that an estimator derives from its parameters and data before training.
 
 An `Architecture` is the function to learn, a `Training` the way to learn it.
 """
@@ -19,18 +19,18 @@ from skscratch.core.optimizers import Optimizer
 from skscratch.core.schedules import Constant, Cosine, OneCycle, Schedule
 from skscratch.core.training import Patience
 
-# Schedules that run towards an end.
-ENDING = Cosine | OneCycle
+# Schedules that reach 0 at a known end of training.
+FINITE_SCHEDULES = Cosine | OneCycle
 
 
 @dataclass(frozen=True, eq=False)
 class Architecture:
-    """A network and its loss. If two are equal, what was trained as one can go on as the other.
+    """A network and its loss. If two are equal, a network trained as one can continue as the other.
 
     Parameters
     ----------
     layers : sequence of Layer
-        The layers. Those that act in training only, such as noise, make no difference.
+        The layers. Those that act only in training, such as noise, do not affect equality.
     loss : Loss
         The loss of a row, summed over its outputs.
     scale : float, default=1.0
@@ -38,7 +38,7 @@ class Architecture:
     ties : mapping of int to int, default={}
         Layer -> earlier layer whose transposed weights it uses.
     initial : mapping of int to mapping, default={}
-        Layer -> name -> initial values, where they are not drawn.
+        Layer -> name -> initial values, if they are not drawn.
     """
 
     layers: Sequence[Layer]
@@ -56,18 +56,18 @@ class Architecture:
         return network
 
     def objective(self, network: Network, l2: float = 0.0) -> Objective:
-        """Return what training a network of this kind minimises."""
+        """Return the function that training such a network minimises."""
         return Objective(network, self.loss, l2=l2, scale=self.scale)
 
-    def _lasting(self) -> tuple[Any, ...]:
-        """Return what makes a difference to predictions."""
+    def _in_prediction(self) -> tuple[Any, ...]:
+        """Return the layers, ties and loss that affect predictions."""
         kept = [i for i, layer in enumerate(self.layers) if not layer.only_in_training]
         place = {i: k for k, i in enumerate(kept)}
         ties = {place[i]: place[j] for i, j in self.ties.items()}
         return [self.layers[i] for i in kept], ties, self.loss
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Architecture) and self._lasting() == other._lasting()
+        return isinstance(other, Architecture) and self._in_prediction() == other._in_prediction()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -89,9 +89,9 @@ class Training:
     l2 : float, default=0.0
         Strength of the L2 penalty on the weights.
     max_norm : float or None, default=None
-        Shorten longer gradients to this norm.
+        Clip gradients to this norm.
     monitor : str, callable or None, default='loss'
-        What a validation set is judged by.
+        Score of the validation set.
     """
 
     optimizer: Optimizer | LBFGS
@@ -104,12 +104,12 @@ class Training:
     monitor: Any = "loss"
 
     def of_one_call(self) -> Training:
-        """Return the same for a call of `partial_fit`: one epoch, at a rate that knows no end.
+        """Return the plan for one call of `partial_fit`: a single epoch.
 
-        The number of calls is unknown. A schedule that runs towards an end would have the network
-        stop learning half-way.
+        The number of calls is unknown, so a finite schedule, which would end learning too early,
+        becomes constant.
         """
         schedule = self.schedule
-        if isinstance(schedule, ENDING):
+        if isinstance(schedule, FINITE_SCHEDULES):
             schedule = Constant(schedule.initial)
         return replace(self, max_epochs=1, schedule=schedule)

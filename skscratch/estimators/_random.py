@@ -25,10 +25,10 @@ class RandomDraws:
         self._order = np.arange(0)
 
     def permutation(self, n: int) -> Array:
-        """Return an order of n rows: the previous one, shuffled once more."""
-        again = np.arange(n)
-        self.state.shuffle(again)
-        self._order = again if len(self._order) != n else self._order[again]
+        """Return an order of n rows: the previous one, shuffled again."""
+        order = np.arange(n)
+        self.state.shuffle(order)
+        self._order = order if len(self._order) != n else self._order[order]
         return self._order
 
     def spawn(self, n: int) -> list[np.random.Generator]:

@@ -32,7 +32,7 @@ __all__ = [
     "wants_dataframe",
 ]
 
-# Attributes of an estimator: its callbacks, and the container that `set_output` asked for.
+# Attributes of an estimator: its callbacks, and the container requested by `set_output`.
 CALLBACKS = "_skl_callbacks"
 OUTPUT_CONFIG = "_sklearn_output_config"
 
@@ -49,7 +49,7 @@ except ModuleNotFoundError:
         return method
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Replacement that explains which scikit-learn callbacks need."""
+        """Replacement that states which version of scikit-learn callbacks need."""
 
         def set_callbacks(self, *callbacks: Any) -> Any:
             """Accept no callbacks, or raise an ImportError."""

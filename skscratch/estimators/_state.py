@@ -1,4 +1,4 @@
-"""Fitted attributes change all at once, and are read all at once.
+"""Change fitted attributes all at once, and read them all at once.
 
 After an error in `fit`, an estimator has the attributes it had before. While `fit` runs in one
 thread, predictions in others use the old model.
@@ -78,7 +78,7 @@ def copy_of(estimator: Any) -> Any:
 
 
 def _publish(estimator: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Apply to the estimator what changed between the two, in one step."""
+    """Apply the changes between the two to the estimator, in one step."""
     attributes = vars(estimator).copy()
     for name in before.keys() - after.keys():
         attributes.pop(name, None)
@@ -88,7 +88,7 @@ def _publish(estimator: Any, before: dict[str, Any], after: dict[str, Any]) -> N
 
 
 def reads_model(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a method that reads fitted attributes: it sees all of them at one moment.
+    """Mark a method that reads fitted attributes: it sees a consistent set of them.
 
     `ModelReaderMixin` calls it on a copy of the estimator, so that it cannot mix two models if a
     `fit` in another thread ends meanwhile.
@@ -100,8 +100,8 @@ def reads_model(method: Callable[..., Any]) -> Callable[..., Any]:
 class ModelReaderMixin:
     """Call all methods marked by `reads_model` on a copy of the estimator.
 
-    It has to be the first base class: scikit-learn wraps `transform` in a function that names the
-    columns of the output and reads the model too, and the copy has to be made outside of that.
+    It must be the first base class: scikit-learn wraps `transform` in a function that names the
+    columns of the output and also reads the model, and the copy must be made outside of that.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:

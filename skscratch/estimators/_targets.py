@@ -1,7 +1,7 @@
-"""Labels ↔ what a network sees, in both directions.
+"""Conversion between labels and a network's targets.
 
-One object per kind of target. It is fitted once, encodes labels for training, names the loss that
-belongs to its encoding, and decodes outputs back.
+One object per kind of target. It is fitted once, encodes labels for training, provides the loss of
+its encoding, and decodes outputs.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ClassTargets:
 
     @property
     def exclusive(self) -> bool:
-        """Whether exactly one of three or more classes is right."""
+        """Whether exactly one of three or more classes is correct."""
         return bool(self.binarizer.y_type_ == "multiclass")
 
     @property
@@ -61,7 +61,7 @@ class ClassTargets:
         return LogLoss() if self.exclusive else BinaryLogLoss()
 
     def encode(self, y: Any, dtype: Any) -> Array:
-        """Labels to 0 and 1, shape (n, n_outputs): one column where there are two classes."""
+        """Labels to 0 and 1, shape (n, n_outputs): one column if there are two classes."""
         return self.binarizer.transform(y).astype(dtype)
 
     def decode(self, probabilities: Array) -> Array:
@@ -71,7 +71,7 @@ class ClassTargets:
         return self.binarizer.inverse_transform(probabilities)
 
     def complete(self, probabilities: Array) -> Array:
-        """Add the column of the other class where there is only one."""
+        """Add the column of the other class if there is only one column."""
         if probabilities.shape[1] != 1:
             return probabilities
         return np.hstack([1 - probabilities, probabilities])
@@ -93,11 +93,11 @@ class ClassTargetsMixin:
         assert self._targets is not None
         return self._targets
 
-    def _forget_labels(self) -> None:
+    def _reset_labels(self) -> None:
         self._targets = None
 
-    def _know_labels(self, y: Any) -> None:
-        """Learn which labels there are."""
+    def _set_labels(self, y: Any) -> None:
+        """Set the classes."""
         self._targets = ClassTargets(y)
         self.classes_ = self._targets.classes
 
@@ -107,7 +107,7 @@ class ClassTargetsMixin:
             y = column_or_1d(y, warn=True)
         check_labels(y, name)
         if self._targets is None:
-            self._know_labels(y)
+            self._set_labels(y)
             return y
         classes = unique_labels(y)
         if training and self.warm_start and set(classes) != set(self.classes_):
@@ -125,7 +125,7 @@ class ClassTargetsMixin:
     def _weigh_classes(
         self, y: Any, weight: Array | None, X: Any, *, training: bool
     ) -> Array | None:
-        """Multiply the rows' weights with those of their classes."""
+        """Multiply the rows' weights by those of their classes."""
         if self.class_weight is None:
             return weight
         if y.ndim != 1:
@@ -146,7 +146,7 @@ class ClassTargetsMixin:
         """Return the labels by which a split is stratified, or None."""
         if y.ndim != 1:
             return None
-        # Two classes as truth values, which is how scikit-learn's messages name them.
+        # Two classes as booleans, which is how scikit-learn's messages name them.
         return y if len(self.classes_) > 2 else (y == self.classes_[-1])[:, None]
 
 
@@ -174,8 +174,8 @@ class SignTargets:
 def class_weights(class_weight: Any, classes: Array, y: Array, weight: Array | None) -> Array:
     """Return the weight of each class, shape (n_classes,).
 
-    A dict may name some of the classes; the others weigh 1. 'balanced' counts the rows that have a
-    weight above 0; a class without any weighs 1, which makes no difference.
+    Classes missing from a dict have weight 1. 'balanced' counts the rows with a weight above 0; a
+    class without any has weight 1, which has no effect.
     """
     weights = np.ones(len(classes))
     if class_weight == "balanced":

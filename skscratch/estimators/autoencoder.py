@@ -1,4 +1,4 @@
-"""An autoencoder as a transformer: next to PCA in a pipeline, with layers."""
+"""An autoencoder as a transformer, for use like PCA in a pipeline."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from skscratch.estimators._base import (
 )
 from skscratch.estimators._data import as_rows, check_rows, check_weight, value_range
 from skscratch.estimators._kinds import check_numbers
-from skscratch.estimators._parameters import NamesOf, recipe_of
+from skscratch.estimators._parameters import RegisteredNames, recipe_of
 from skscratch.estimators._plan import Architecture, Training
 from skscratch.estimators._sklearn import Interval, StrOptions
 from skscratch.estimators._state import (
@@ -50,9 +50,9 @@ from skscratch.estimators._state import (
     reads_model,
 )
 
-# How long training lasts where `max_iter` does not say.
-FEWEST_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 3000, 20, 250
-# How far a row's neighbour is, by which a contractive penalty measures the encoder's slope.
+# Length of training if `max_iter` is None.
+MIN_STEPS, MIN_EPOCHS, MAX_EPOCHS = 3000, 20, 250
+# Distance to the copies of a row by which a contractive penalty estimates the encoder's Jacobian.
 PERTURBATION = 1e-2
 # Columns whose mean square is more than this times the typical one dominate the error.
 SCALES_APART = 1e4
@@ -69,17 +69,17 @@ def _has_partial_fit(estimator: Any) -> None:
 def _is_variational(estimator: Any) -> None:
     network = vars(estimator).get("network_")
     fitted = network is not None and any(isinstance(la, Variational) for la in network.layers)
-    # What was fitted counts, not what the parameters say now.
+    # The fitted network counts, not the current parameters.
     if not (fitted if network is not None else estimator.beta):
         raise UnavailableError(
-            "Only a variational autoencoder knows how its latent features are distributed: choose "
+            "Only a variational autoencoder has latent features of known distribution: choose "
             "beta > 0 to sample."
         )
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class AutoencoderParameters:
-    """Parameters of the architecture. As a last base they come first, before those of training."""
+    """Parameters of the architecture. The last base class, so that its parameters come first."""
 
     n_components: Any = field(default=32, kw_only=False)
     hidden_layer_sizes: Any = field(default=(256, 128), kw_only=False)
@@ -105,11 +105,10 @@ class AutoencoderTransformer(
     NetworkEstimator,
     AutoencoderParameters,
 ):
-    """Autoencoder: a network that learns few features from which its input can be rebuilt.
+    """Autoencoder: a network that learns a few features from which its input can be reconstructed.
 
-    The encoder leads from the features through `hidden_layer_sizes` to `n_components` latent
-    features, the decoder back through the same widths. `transform` encodes, `inverse_transform`
-    decodes.
+    The encoder maps the features through `hidden_layer_sizes` to `n_components` latent features,
+    the decoder back through the same widths. `transform` encodes, `inverse_transform` decodes.
 
     Parameters
     ----------
@@ -121,44 +120,44 @@ class AutoencoderTransformer(
         Widths of the decoder's hidden layers; None mirrors the encoder's.
     activation : str or Activation, default='relu'
         Activation of the hidden layers: 'relu', 'tanh', 'logistic', 'elu', 'gelu', 'silu',
-        'softplus', 'leaky_relu', 'softmax', 'identity', the name of your own, or an instance.
+        'softplus', 'leaky_relu', 'softmax', 'identity', a custom one's name, or an instance.
     latent_activation : str or Activation, default='identity'
         Activation of the latent features.
     output_activation : str or Activation, default='auto'
-        Activation of the reconstruction. 'auto' is 'logistic' where all training data lie in
-        [0, 1], to a few units of rounding, else 'identity'; `output_activation_` tells which.
+        Activation of the reconstruction. 'auto' is 'logistic' if all training data lie in [0, 1],
+        up to a few units of rounding, else 'identity'; see `output_activation_`.
     loss : {'squared_error', 'binary_log_loss', 'absolute_error', 'huber', 'auto'} or Loss, \
 default='squared_error'
         Reconstruction error, averaged over the features. 'binary_log_loss' needs data in [0, 1]
-        and a logistic output. 'auto' is 'binary_log_loss' where all training data lie in [0, 1]
-        and the output may be logistic, else 'squared_error'; `reconstruction_loss_` tells which.
+        and a logistic output. 'auto' is 'binary_log_loss' if all training data lie in [0, 1] and
+        the output may be logistic, else 'squared_error'; see `reconstruction_loss_`.
     sparsity : float, default=0.0
         Weight of a penalty on the activity of the latent features: the sum of their sizes, or with
         `sparsity_target` a divergence from that target.
     sparsity_target : float or None, default=None
-        Mean activity, in (0, 1), that each latent feature is drawn to by `sparsity`. It needs
+        Mean activity, in (0, 1), towards which `sparsity` drives each latent feature. It needs
         ``latent_activation='logistic'`` or 'softmax'. None penalises the size of each value (L1).
     contraction : float, default=0.0
-        Weight of the squared norm of the encoder's Jacobian, a penalty: latent features then change
-        little where a row does (a contractive autoencoder). It costs a second pass through the
-        encoder. Combine it with tied weights or `alpha`, or the encoder may just shrink its outputs
-        while the decoder enlarges them.
+        Weight of a penalty, the squared norm of the encoder's Jacobian: small changes of a row then
+        change its latent features little (a contractive autoencoder). It costs a second pass
+        through the encoder. Combine it with tied weights or `alpha`, or the encoder may just shrink
+        its outputs while the decoder enlarges them.
     dropout : float, default=0.0
-        Share of each hidden layer's outputs that is dropped in training, in [0, 1).
+        Fraction of each hidden layer's outputs dropped in training, in [0, 1).
     beta : float, default=0.0
-        Above 0 the autoencoder is variational: the encoder tells mean and variance of the latent
-        features, training draws from them, and beta is the weight of their divergence from a
-        standard normal distribution, a penalty. `transform` returns the means, and `sample` makes
-        new rows. With 'binary_log_loss', 1 is the usual lower bound.
+        If above 0, the autoencoder is variational: the encoder outputs mean and variance of the
+        latent features, training samples from them, and beta is the weight of a penalty, their
+        divergence from a standard normal distribution. `transform` returns the means, and `sample`
+        generates new rows. With 'binary_log_loss', 1 gives the usual lower bound.
     tied_weights : bool or 'auto', default='auto'
-        Let each decoder layer use the transposed weights of its encoder layer. 'auto' does so where
-        the decoder mirrors the encoder and training is not disturbed by `noise` or `beta`;
-        `tied_weights_` is True if the weights are tied.
+        Let each decoder layer use the transposed weights of its encoder layer. 'auto' does so if
+        the decoder mirrors the encoder and there is neither `noise` nor `beta`; `tied_weights_` is
+        True if the weights are tied.
     initializer : str or Initializer, default='fan_in_uniform'
         Initial weights: 'fan_in_uniform', 'he_normal', 'he_uniform', 'glorot_normal',
         'glorot_uniform', 'lecun_normal', 'lecun_uniform', 'zeros', or an instance.
     solver : {'adam', 'adamw', 'rmsprop', 'sgd'}, str or Optimizer, default='adam'
-        How gradients become steps: a name, that of your own optimizer too, or an instance.
+        How gradients become steps. A custom optimizer is given by its name or as an instance.
     alpha : float, default=0.0
         Strength of the L2 penalty on the weights, divided by the rows of a batch; with 'adamw'
         the decoupled weight decay instead.
@@ -166,8 +165,8 @@ default='squared_error'
         Rows in a mini-batch, at most all; 'auto' is ``min(200, n_samples)``.
     learning_rate : {'one_cycle', 'cosine', 'constant', 'invscaling', 'adaptive'} or Schedule, \
 default='one_cycle'
-        How the learning rate changes over `max_iter` epochs. 'one_cycle' and 'cosine' end at 0,
-        so in `partial_fit`, which knows no end, both stay constant. 'invscaling' and 'adaptive'
+        How the learning rate changes over `max_iter` epochs. 'one_cycle' and 'cosine' end at 0; in
+        `partial_fit`, where the end is unknown, both stay constant. 'invscaling' and 'adaptive'
         need ``solver='sgd'``.
     learning_rate_init : float, default=2e-3
         Initial learning rate; with 'one_cycle' the highest. Only used when `learning_rate` is a
@@ -175,20 +174,19 @@ default='one_cycle'
     power_t : float, default=0.5
         Exponent of 'invscaling'. Only used when `learning_rate='invscaling'`.
     max_iter : int or None, default=None
-        Number of epochs; fewer only with `early_stopping` or 'adaptive'. None is as many as make
-        3,000 steps (updates of the weights, one for each batch), but at least 20 and at most 250.
+        Number of epochs; fewer only with `early_stopping` or 'adaptive'. None means enough for
+        3,000 steps (weight updates, one per batch), but at least 20 and at most 250.
     shuffle : bool, default=True
         Draw a new order of the rows in each epoch.
     random_state : int, RandomState instance or None, default=None
-        Decides the initial weights, the order of the rows, the noise and the split of early
-        stopping. The same int gives the same bits, whatever `n_jobs` is.
+        Determines the initial weights, the order of the rows, the noise and the split of early
+        stopping. The same int gives the same bits for any `n_jobs`.
     tol : float, default=1e-5
-        An epoch counts as an improvement from this much on. Only used with `early_stopping` or
-        'adaptive'.
+        Smallest improvement that counts as one. Only used with `early_stopping` or 'adaptive'.
     verbose : bool, default=False
         Print the loss of each epoch, and why training ended.
     warm_start : bool, default=False
-        Go on from the weights of the previous fit.
+        Continue from the weights of the previous fit.
     momentum : float, default=0.9
         Momentum, in [0, 1]. Only used when `solver='sgd'`.
     nesterovs_momentum : bool, default=True
@@ -197,22 +195,23 @@ default='one_cycle'
         Stop when the loss on the validation rows no longer improves. Without `X_val`, a part of
         the training rows is held out.
     validation_fraction : float, default=0.1
-        Share of the rows to hold out, above 0. Only used with `early_stopping` and without `X_val`.
+        Fraction of rows to hold out, above 0. Only used with `early_stopping` and without `X_val`.
     beta_1, beta_2 : float, default=0.9 and 0.999
         Decay rates of the moments, in [0, 1). Only used when `solver` is 'adam' or 'adamw'.
     epsilon : float, default=1e-8
-        Keeps the solver from dividing by zero. Only used when it is 'adam', 'adamw' or 'rmsprop'.
+        Keeps the solver from dividing by zero. Only used by 'adam', 'adamw' and 'rmsprop'.
     n_iter_no_change : int, default=10
-        Epochs without improvement before training stops. Used as `tol` is.
+        Epochs without improvement before training stops. Only used with `early_stopping` or
+        'adaptive'.
     noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
-        Disturb the input in training; the target stays clean (a denoising autoencoder). A function
-        gets a block of rows and a `numpy.random.Generator`, and returns as many rows of the same
-        width: what only you know of your data, such as warping images.
+        Noise on the input in training; the target stays clean (a denoising autoencoder). A function
+        is called with a block of rows and a `numpy.random.Generator`, and returns an array of the
+        same shape: noise specific to your data, such as warped images.
     noise_level : float, default=0.3
-        Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
+        Standard deviation of 'gaussian' noise; or the fraction of the entries that 'masking' sets
         to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
     n_jobs : int or None, default=None
-        Number of threads: None as many as BLAS may use, -1 all cores.
+        Number of threads; None means as many as BLAS may use, -1 all cores.
 
     Attributes
     ----------
@@ -221,26 +220,26 @@ default='one_cycle'
     encoder_, decoder_ : skscratch.core.Part
         Its two halves, sharing the trained parameters. Call them with rows.
     output_activation_ : str
-        Activation of the reconstruction that is used.
+        Activation used for the reconstruction.
     reconstruction_loss_ : str
-        Loss that is used.
+        Loss used in training.
     tied_weights_ : bool
         Whether the decoder uses the transposed weights of the encoder.
     loss_ : float
         Loss of the last epoch.
     stop_reason_ : str
         Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'callback',
-        'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept).
+        'interrupted' (Ctrl-C) or 'diverged' (the best earlier epoch is kept).
     history_ : list of dict
         A record for each epoch: `epoch`, `loss`, `validation_loss`, `validation_score`,
-        `learning_rate` (of its last step) and `gradient_norm`. What does not apply is None.
+        `learning_rate` (of its last step) and `gradient_norm`. Values that do not apply are None.
     loss_curve_ : list of float
         Loss of each epoch.
     validation_loss_curve_ : list of float or None
-        Loss on the validation rows after each epoch. The parameters of the best are kept.
+        Loss on the validation rows after each epoch. The parameters of the best epoch are kept.
     reconstruction_error_ : float
         Mean squared error of the reconstruction of the training data, without noise and penalties,
-        whatever the loss.
+        for any loss.
     coefs_, intercepts_ : list of ndarray
         Weight matrices, shape (n_in, n_out), and bias vectors: views into the network. Values that
         are assigned, to an entry or to all, are copied into the network.
@@ -254,8 +253,8 @@ default='one_cycle'
     Raises
     ------
     ValueError
-        For bad input, with what is accepted; and when training diverges, with the epoch. The
-        estimator is then as it was before.
+        If the input is invalid, with what is accepted; or if training diverges, with the epoch. The
+        estimator is left unchanged.
 
     See Also
     --------
@@ -263,17 +262,18 @@ default='one_cycle'
 
     Notes
     -----
-    Tied weights, small initial weights and a moderate learning rate favour features that a linear
-    classifier can separate: the defaults. On small data, noise makes them better still ('gaussian',
-    or for images `skscratch.images.RandomWarp`), at the cost of the reconstruction. 'he_normal'
-    with a higher `learning_rate_init` (3e-3 or more), without tied weights, favours reconstruction.
+    The defaults, tied weights, small initial weights and a moderate learning rate, favour features
+    that a linear classifier can separate. On small data sets, noise improves them further
+    ('gaussian', or for images `skscratch.images.RandomWarp`), at the cost of the reconstruction.
+    'he_normal' with a higher `learning_rate_init` (3e-3 or more), without tied weights, favours
+    reconstruction.
 
     The loss is the mean of the error over the features. The penalties (`sparsity`, `contraction`,
-    `beta`) are divided by the number of features too, so their weights are those of the literature,
-    which speaks of sums.
+    `beta`) are also divided by the number of features, so their weights are those of the
+    literature, which uses sums.
 
-    All features weigh the same in the error, so scale them alike first: images to [0, 1], mixed
-    columns with `StandardScaler`.
+    All features have the same weight in the error, so scale them alike first: images to [0, 1],
+    mixed columns with `StandardScaler`.
 
     References
     ----------
@@ -295,7 +295,7 @@ default='one_cycle'
     >>> encoder.output_activation_
     'logistic'
 
-    Latent features have scales of their own: put a scaler between them and a classifier.
+    Latent features differ in scale: put a scaler between them and a classifier.
 
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn.preprocessing import StandardScaler
@@ -303,7 +303,7 @@ default='one_cycle'
     >>> y = load_digits().target
     >>> model = make_pipeline(encoder, StandardScaler(), LinearSVM()).fit(X, y)
 
-    A variational autoencoder makes new rows:
+    A variational autoencoder generates new rows:
 
     >>> generator = AutoencoderTransformer(8, loss="auto", beta=1.0, max_iter=30, random_state=0)
     >>> generator = generator.fit(X)
@@ -319,21 +319,21 @@ default='one_cycle'
             Interval(Integral, 1, None, closed="left"),
             None,
         ],
-        "activation": [NamesOf(Activation)],
-        "latent_activation": [NamesOf(Activation)],
-        "output_activation": [NamesOf(Activation, "auto")],
-        "loss": [NamesOf(Loss, "auto")],
+        "activation": [RegisteredNames(Activation)],
+        "latent_activation": [RegisteredNames(Activation)],
+        "output_activation": [RegisteredNames(Activation, "auto")],
+        "loss": [RegisteredNames(Loss, "auto")],
         "sparsity": [Interval(Real, 0, None, closed="left")],
         "sparsity_target": [Interval(Real, 0, 1, closed="neither"), None],
         "contraction": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "beta": [Interval(Real, 0, None, closed="left")],
         "tied_weights": ["boolean", StrOptions({"auto"})],
-        "initializer": [NamesOf(Initializer)],
+        "initializer": [RegisteredNames(Initializer)],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
     }
 
-    # Other defaults than scikit-learn's MLPs have.
+    # Defaults that differ from those of scikit-learn's MLPs.
     alpha: Any = 0.0
     batch_size: Any = 128
     learning_rate: Any = "one_cycle"
@@ -359,15 +359,15 @@ default='one_cycle'
             _warn_of_scales(X)
         self._check_targets(name, low, high, X.dtype)
         if not in_unit_interval:
-            self._check_reach(name, low, high)
+            self._check_output_range(name)
         return FitData(X, None, weight, encoded=None)
 
-    def _check_reach(self, name: str, low: float, high: float) -> None:
-        """Warn if data outside [0, 1] cannot be rebuilt by the output that was chosen."""
+    def _check_output_range(self, name: str) -> None:
+        """Warn if the chosen output activation cannot reconstruct data outside [0, 1]."""
         if self.output_activation_ == "logistic" and self.output_activation == "auto":
             warnings.warn(
                 "output_activation='auto' has chosen 'logistic', because the first data lay in "
-                f"[0, 1], but {name} leaves that interval: what lies outside cannot be rebuilt. "
+                f"[0, 1], but {name} leaves that interval: values outside cannot be reconstructed. "
                 "Choose output_activation='identity', or scale the data.",
                 UserWarning,
                 stacklevel=6,
@@ -378,15 +378,15 @@ default='one_cycle'
         if not loss.allows(low, high, dtype):
             raise ValueError(
                 f"The loss {loss.name or loss!r} needs data in [{loss.interval[0]:g}, "
-                f"{loss.interval[1]:g}], but {name} runs from {low:g} to {high:g}. Scale it "
+                f"{loss.interval[1]:g}], but {name} ranges from {low:g} to {high:g}. Scale it "
                 "(MinMaxScaler with clip=True), or choose loss='squared_error'."
             )
 
     def _choose_loss_and_output(self, in_unit_interval: bool) -> None:
         loss, output = self.loss, self.output_activation
         if loss == "auto":
-            shares = in_unit_interval and output in ("auto", "logistic")
-            loss = "binary_log_loss" if shares else "squared_error"
+            binary = in_unit_interval and output in ("auto", "logistic")
+            loss = "binary_log_loss" if binary else "squared_error"
         if loss == "binary_log_loss":
             if output not in ("auto", "logistic"):
                 raise ValueError(
@@ -397,8 +397,8 @@ default='one_cycle'
         link = Loss.resolve(loss).link
         if link not in ("identity", *Activation.members()):
             raise ValueError(
-                f"loss={loss!r} turns outputs into reconstructions by {link!r}, which is no "
-                "activation. Accepted are losses with the link 'identity', or one that is."
+                f"loss={loss!r} turns outputs into reconstructions by {link!r}, which is not an "
+                "activation. Accepted are losses whose link is 'identity' or an activation."
             )
         if link != "identity" and output not in ("auto", link):
             raise ValueError(f"loss={loss!r} needs output_activation='auto', got {output!r}.")
@@ -417,7 +417,7 @@ default='one_cycle'
             if self.decoder_layer_sizes is None
             else layer_sizes(self.decoder_layer_sizes, "decoder_layer_sizes")
         )
-        # Penalties go with the sum of the error over the features; the loss is their mean.
+        # Penalties refer to the sum of the error over the features; the loss is their mean.
         contraction, beta = self.contraction / n_in, self.beta / n_in
         encoder = [
             *self._noise_layers(),
@@ -441,37 +441,37 @@ default='one_cycle'
         training = super()._training(data, architecture)
         if self.max_iter is None:
             steps_per_epoch = -(-data.rows.shape[0] // training.batch_size)
-            n_epochs = max(FEWEST_EPOCHS, -(-FEWEST_STEPS // steps_per_epoch))
-            training = replace(training, max_epochs=min(MOST_EPOCHS, n_epochs))
+            n_epochs = max(MIN_EPOCHS, -(-MIN_STEPS // steps_per_epoch))
+            training = replace(training, max_epochs=min(MAX_EPOCHS, n_epochs))
         if not (self.early_stopping or self.learning_rate == "adaptive"):
             training = replace(training, patience=None)
         return training
 
     def _check_combination(self) -> None:
-        """Refuse parameters that make no sense together."""
+        """Raise a ValueError if parameters contradict each other."""
         target, latent = self.sparsity_target, self.latent_activation
         if self.learning_rate in ("adaptive", "invscaling") and not isinstance(
             recipe_of(self, Optimizer, "solver"), SGD
         ):
             raise ValueError(
-                f"learning_rate={self.learning_rate!r} is made for solver='sgd', got "
+                f"learning_rate={self.learning_rate!r} needs solver='sgd', got "
                 f"{self.solver!r}. Choose 'one_cycle', 'cosine' or 'constant'."
             )
         layer = Activation.resolve(latent)
         if self.beta and not isinstance(layer, Identity):
             raise ValueError(
                 f"beta > 0 needs latent_activation='identity', got {latent!r}: the means of a "
-                "normal distribution are free."
+                "normal distribution are unbounded."
             )
         if self.beta and self.tied_weights is True:
             raise ValueError(
-                "beta > 0 cannot go with tied_weights=True: a variational encoder ends in means "
-                "and variances, twice as wide as the decoder begins."
+                "beta > 0 cannot be combined with tied_weights=True: a variational encoder outputs "
+                "means and variances, twice as many values as the decoder takes."
             )
         if self.contraction and self.dropout:
             raise ValueError(
-                "contraction cannot go with dropout: it compares rows with their neighbours, "
-                "which would be dropped differently."
+                "contraction cannot be combined with dropout: it compares rows with perturbed "
+                "copies, for which other outputs would be dropped."
             )
         if target is not None and not self.sparsity:
             raise ValueError("sparsity_target needs sparsity > 0, the weight of its penalty.")
@@ -504,7 +504,7 @@ default='one_cycle'
     ) -> dict[int, int]:
         mirrored = decoder_sizes == encoder_sizes[::-1]
         if self.tied_weights == "auto":
-            # What was chosen at first holds when training goes on with another noise.
+            # The first choice stays if training continues with different noise.
             self.tied_weights_ &= mirrored and not self.beta
         else:
             self.tied_weights_ = bool(self.tied_weights)
@@ -532,7 +532,7 @@ default='one_cycle'
         errors = np.empty(rows.shape[0])
 
         def write(block: slice, raw: Array) -> None:
-            # In float64, where errors of float32 cannot overflow when squared.
+            # In float64, so that squared float32 errors cannot overflow.
             error = link(raw).astype(np.float64)
             error -= rows.take(block, np.empty_like(raw))
             np.einsum("ij,ij->i", error, error, out=errors[block])
@@ -565,7 +565,7 @@ default='one_cycle'
     def _n_features_out(self) -> int:
         return self.encoder_.n_out
 
-    # What a user calls.
+    # Public methods.
 
     @all_or_nothing
     def fit(
@@ -579,22 +579,21 @@ default='one_cycle'
     ) -> AutoencoderTransformer:
         """Fit encoder and decoder.
 
-        Ctrl-C ends training with a warning and keeps what was learned in whole epochs.
+        Ctrl-C ends training with a warning and keeps the result of the complete epochs.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data; float32 is computed in float32. Sparse rows are made dense batch by
-            batch only.
+            Training data; float32 data are processed in float32. Sparse rows are made dense only
+            batch by batch.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, at least 0. Weight 2 means the same as the row twice.
+            Weights of the rows, at least 0. Weight 2 is the same as including the row twice.
         X_val : {array-like, sparse matrix} of shape (n_validation_samples, n_features), \
 default=None
-            Validation data. After each epoch `validation_loss_curve_` grows, and in the end the
-            parameters of the best epoch are kept. They do not end training early unless
-            `early_stopping` is True.
+            Validation data, evaluated after each epoch (`validation_loss_curve_`). The parameters
+            of the best epoch are kept. Training ends early only if `early_stopping` is True.
         sample_weight_val : array-like of shape (n_validation_samples,), default=None
             Weights of the validation rows.
 
@@ -610,12 +609,12 @@ default=None
     def partial_fit(
         self, X: Any, y: Any = None, sample_weight: Any = None
     ) -> AutoencoderTransformer:
-        """Train for one epoch over the given rows, going on from where training stands.
+        """Continue training for one epoch over the given rows.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. In the first call it also decides an 'auto' output activation.
+            Training data. The first call also determines an 'auto' output activation.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -676,41 +675,41 @@ default=None
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            What the latent features keep of them.
+            Reconstructed rows.
         """
         return self.inverse_transform(self.transform(X))
 
     @available_if(_is_variational)
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
-        """Make new rows: decode latent features drawn from a standard normal distribution.
+        """Generate new rows by decoding latent features from a standard normal distribution.
 
-        Only offered with `beta` above 0.
+        Only available if `beta` is above 0.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
         random_state : int, RandomState instance or None, default=None
-            Decides what is drawn.
+            Determines the random draws.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Rows that are like the data.
+            Rows that resemble the training data.
         """
         model = copy_of(self)
         check_is_fitted(model)
         if isinstance(n_samples, bool) or not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be a whole number from 1 on, got {n_samples!r}.")
+            raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
         shape = (int(n_samples), model.decoder_.n_in)
         drawn = check_random_state(random_state).standard_normal(shape)
         return model.inverse_transform(drawn.astype(model.network_.dtype))
 
     @reads_model
     def score_samples(self, X: Any) -> Array:
-        """Compute the negative reconstruction error of each row: low for what is unlike the data.
+        """Compute the negative reconstruction error of each row, which is low for outliers.
 
-        It is the squared error, whatever loss the network was trained with.
+        It is the squared error, for any loss used in training.
 
         Parameters
         ----------
@@ -731,8 +730,7 @@ default=None
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Compute minus the mean squared error of the reconstruction, so that higher is better.
 
-        It is the same whatever loss the network was trained with, so that a search can compare
-        losses.
+        It does not depend on the loss used in training, so that a search can compare losses.
 
         Parameters
         ----------
@@ -770,40 +768,40 @@ def check_latent(X: Any, width: int) -> Array:
 
 
 def _warn_of_scales(X: Any) -> None:
-    """Say so where a few columns will decide the error alone. Some rows tell enough."""
+    """Warn if a few columns will dominate the error, judging by a sample of the rows."""
     n_rows, n_columns = X.shape
     step = -(-n_rows // max(10, min(1000, 10**6 // n_columns)))
-    some = X[::step].toarray() if issparse(X) else X[::step]
-    # What is too large to be squared ends training with an error of its own.
+    sample = X[::step].toarray() if issparse(X) else X[::step]
+    # Values too large to be squared raise an error in training.
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, variance = some.mean(axis=0, dtype=np.float64), some.var(axis=0, dtype=np.float64)
+        mean, variance = sample.mean(axis=0, dtype=np.float64), sample.var(axis=0, dtype=np.float64)
     if not np.isfinite(variance).all():
         return
     varies = variance > 0
     if not varies.any():
         return
-    # A column far from 0 acts as a large one, though it may vary little.
+    # A column far from 0 counts as large, though it may vary little.
     size = variance + np.where(varies, mean**2, 0)
     largest = int(size.argmax())
     ratio = float(size[largest] / np.median(size[varies]))
     # Few rows do not show how much a column varies.
     offset = mean[varies] ** 2 / variance[varies] * (n_rows >= FEW_ROWS)
     if ratio > SCALES_APART:
-        told = (
+        problem = (
             f"The columns of X have very different scales: column {largest} is "
             f"{np.sqrt(ratio):.0f} times as large as the typical one, so that column dominates the "
             "reconstruction error."
         )
     elif offset.max() > OFFSETS_APART:
-        told = (
-            f"The scale of X hides how it varies: column {np.flatnonzero(varies)[offset.argmax()]} "
-            f"lies {np.sqrt(offset.max()):.0f} standard deviations from 0, so that its variation "
-            "hardly counts."
+        problem = (
+            "The offset of X hides its variation: column "
+            f"{np.flatnonzero(varies)[offset.argmax()]} lies {np.sqrt(offset.max()):.0f} standard "
+            "deviations from 0, so that its variation hardly counts."
         )
     else:
         return
     warnings.warn(
-        f"{told} Scale X first: StandardScaler, or MaxAbsScaler for sparse X.",
+        f"{problem} Scale X first: StandardScaler, or MaxAbsScaler for sparse X.",
         UserWarning,
         stacklevel=6,
     )

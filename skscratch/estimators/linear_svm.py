@@ -1,4 +1,4 @@
-"""A linear support vector machine: `LinearSVC`'s problem, with a certificate."""
+"""A linear support vector machine: `LinearSVC`'s problem, with a certificate of accuracy."""
 
 from __future__ import annotations
 
@@ -49,14 +49,15 @@ from skscratch.estimators._threads import thread_count
 
 SGD_BATCH = 64
 ADVICE = "Scale the columns of X (StandardScaler, MaxAbsScaler) or lower C."
-# The curvature that the first rate follows is measured on about so many rows, by so many products.
+# The curvature that determines the first rate is estimated on about this many rows, with this many
+# products.
 CURVATURE_ROWS = 1024
 POWER_STEPS = 8
 SGD_PATIENCE = 5
-# The rate falls by fives; four times are enough.
+# The rate is divided by 5 each time; four times are enough.
 SGD_LEAST_RATE = 5e-3
-# A stream is passed once, so it learns faster, and the rate falls as the root of the calls over
-# this many.
+# The rows of a stream are seen only once, so the rate is higher, and it falls with the square root
+# of the number of calls over this many.
 STREAM_RATE = 4.0
 STREAM_UNIT = 10
 
@@ -76,9 +77,9 @@ class _ScaledSGD(SGD):
 
 @dataclass
 class _Stream:
-    """What `partial_fit` goes on from: the state of training and the parameters themselves.
+    """What `partial_fit` continues from: the state of training and the parameters.
 
-    Nothing in it is ever changed: training works on a copy.
+    It is never modified: training works on a copy.
     """
 
     state: TrainingState
@@ -88,11 +89,12 @@ class _Stream:
 def _check_partial_fit(estimator: Any) -> None:
     if estimator.solver == "newton-cg":
         raise UnavailableError(
-            "partial_fit goes batch by batch, which solver='newton-cg' cannot; 'sgd' and 'auto' do."
+            "partial_fit trains batch by batch, which solver='newton-cg' cannot: choose 'sgd' or "
+            "'auto'."
         )
     if estimator.class_weight == "balanced":
         raise UnavailableError(
-            "class_weight='balanced' needs all labels at once, which partial_fit never sees. Give "
+            "class_weight='balanced' needs all labels at once, which partial_fit never sees. Pass "
             "the weights as a dict."
         )
 
@@ -102,8 +104,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
 
     It minimises the objective of scikit-learn's `LinearSVC`,
     ``0.5 · ‖w‖² + C · Σ s_i · loss(y_i, x_i·w + b)``, in which the intercept is a weight of the
-    constant feature `intercept_scaling`. `dual_gap_` says how far from the optimum the solution is
-    at most.
+    constant feature `intercept_scaling`. `dual_gap_` bounds the distance to the optimum.
 
     Parameters
     ----------
@@ -112,19 +113,18 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     loss : {'squared_hinge', 'hinge'}, default='squared_hinge'
         ``max(0, 1 - y·score)``, squared or not. Only used with ``multi_class='ovr'``.
     C : float, default=1.0
-        Weight of the losses against the penalty, more than 0.
+        Weight of the losses relative to the penalty, above 0.
     solver : {'auto', 'newton-cg', 'sgd'}, default='auto'
-        'newton-cg' solves all problems together by a truncated Newton method. 'sgd' takes steps
-        along the subgradient of mini-batches: for data that come in pieces. 'auto' is 'newton-cg'
-        in `fit`, where it was the faster way to any accuracy at every size tried, and 'sgd' in
-        `partial_fit`.
+        'newton-cg' solves all problems together by a truncated Newton method. 'sgd' takes
+        subgradient steps on mini-batches, for data that arrive in pieces. 'auto' is 'newton-cg' in
+        `fit`, where it reached any accuracy faster at every size tried, and 'sgd' in `partial_fit`.
     multi_class : {'ovr', 'crammer_singer'}, default='ovr'
-        One problem for each class against the rest (one in all for two classes), or one joint
+        One problem for each class against the rest (a single one for two classes), or one joint
         problem with the loss ``max_k (score_k + [k ≠ y]) - score_y``, as in `LinearSVC`.
     class_weight : dict, 'balanced' or None, default=None
-        Weight of each class, multiplied with `C` as in `LinearSVC`: in one-vs-rest, the rows of
-        the class in its own problem. Classes that a dict does not name weigh 1, and classes without
-        rows do not count.
+        Weight of each class, multiplied by `C` as in `LinearSVC`: in one-vs-rest, it applies to the
+        rows of the class in its own problem. Classes missing from a dict have weight 1, and classes
+        without rows are ignored.
     fit_intercept : bool, default=True
         Fit an intercept.
     intercept_scaling : float, default=1.0
@@ -138,13 +138,12 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         Start from the previous solution.
     average : bool, default=False
         Keep the mean of the weights over the steps, in which late steps count more, instead of the
-        last weights: steadier where labels are noisy, slower where much is still to be learnt. Only
-        used by 'sgd'.
+        last weights: more stable with noisy labels, slower at the start. Only used by 'sgd'.
     n_jobs : int or None, default=None
-        Threads to use; None means as many as BLAS may use at the moment, -1 all processors. The
-        result has the same bits for any number.
+        Number of threads; None means as many as BLAS may use, -1 all cores. The result has the same
+        bits for any number.
     random_state : int, RandomState instance or None, default=None
-        Decides the order of the rows. Only used by 'sgd'.
+        Determines the order of the rows. Only used by 'sgd'.
 
     Attributes
     ----------
@@ -166,13 +165,13 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     Raises
     ------
     ValueError
-        For bad input, with what is accepted. The estimator is then as it was before.
+        If the input is invalid, with what is accepted. The estimator is left unchanged.
 
     See Also
     --------
     sklearn.svm.LinearSVC : The same problem, solved by LIBLINEAR.
     sklearn.calibration.CalibratedClassifierCV : Adds `predict_proba`.
-    sklearn.kernel_approximation.Nystroem : Features that make it nearly an RBF machine.
+    sklearn.kernel_approximation.Nystroem : Features that approximate an RBF kernel.
 
     References
     ----------
@@ -197,7 +196,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     >>> bool(model[-1].dual_gap_ <= 1e-5 * model[-1].objective_)
     True
 
-    Scores are no probabilities; calibration on held-out folds makes them so.
+    Scores are not probabilities; calibration on held-out folds turns them into probabilities.
 
     >>> from sklearn.calibration import CalibratedClassifierCV
     >>> calibrated = CalibratedClassifierCV(model).fit(X, y)
@@ -259,17 +258,17 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearSVM:
         """Fit the weights.
 
-        Ctrl-C ends training with a warning and keeps what was learned in whole steps or epochs.
+        Ctrl-C ends training with a warning and keeps the result of the complete steps or epochs.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data; float32 is computed in float32 as long as its digits suffice, and never
-            copied to float64 as a whole. CSR stays sparse with 'newton-cg'.
+            Training data; float32 data are processed in float32 as long as its digits suffice, and
+            never copied to float64 as a whole. CSR stays sparse with 'newton-cg'.
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, at least 0. Weight 2 means the same as the row twice.
+            Weights of the rows, at least 0. Weight 2 is the same as including the row twice.
 
         Returns
         -------
@@ -304,12 +303,12 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> LinearSVM:
-        """Pass once over some rows with 'sgd', going on from the present weights.
+        """Continue training with 'sgd' for one epoch over the given rows.
 
         `coef_` and `intercept_` may have been assigned.
 
-        The rows of all calls together play the part of the training data, so the penalty weighs
-        less with each call. Rows of similar number in each call work best.
+        The rows of all calls together act as the training data, so the penalty counts less with
+        each call. Calls with similar numbers of rows work best.
 
         Parameters
         ----------
@@ -351,8 +350,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             X, targets, targets.index(y), cost, before, self._weight_seen, None, self._state
         )
         self._state, self.n_iter_ = _Stream(run.state, network.params), 1
-        self._keep(network)
-        # They belonged to a solution that is no more.
+        self._store(network)
+        # No longer valid after further training.
         for name in ("objective_", "dual_gap_"):
             self.__dict__.pop(name, None)
         return self
@@ -369,7 +368,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         return X, y, check_weight(sample_weight, X)
 
     def _cost(self, index: Array, weight: Array | None, dtype: Any) -> Array:
-        """Return C times the weights: shape (n,), or (n_problems, n) where classes weigh."""
+        """Return C times the weights: shape (n,), or (n_problems, n) if classes have weights."""
         n_classes = len(self.classes_)
         cost: Array = self.C * (np.ones(len(index)) if weight is None else weight)
         if self.class_weight is not None:
@@ -379,16 +378,15 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             else:
                 own = index == np.arange(n_classes)[:, None]
                 cost = cost * np.where(own, of_class[:, None], 1.0)
-        largest, most = float(cost.max()), float(np.finfo(dtype).max)
-        if not largest <= most:
+        largest, limit = float(cost.max()), float(np.finfo(dtype).max)
+        if not largest <= limit:
             raise ValueError(
                 f"C times sample_weight times class_weight is {largest:g}, more than {dtype} can "
-                f"hold ({most:.2g}): choose smaller ones."
+                f"hold ({limit:.2g}): choose smaller ones."
             )
         if not cost.any():
             raise ValueError(
-                "sample_weight times class_weight is 0 in all rows: nothing can be learned from "
-                "them."
+                "sample_weight times class_weight is 0 in all rows: at least one must be above 0."
             )
         return cost
 
@@ -398,12 +396,12 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
 
     @property
     def _n_scores(self) -> int:
-        """How many scores the solvers work with: two classes are one problem, unless joint."""
+        """Number of scores that the solvers use: one for two classes, unless joint."""
         n_classes = len(self.classes_)
         return 1 if n_classes == 2 and not self._is_joint else n_classes
 
     def _solution_before(self, n_features: int) -> tuple[Array, Array] | None:
-        """Return the present solution as the solvers see it, if it fits the problem."""
+        """Return the current solution in the solvers' form, if it fits the problem."""
         if not hasattr(self, "coef_"):
             return None
         coef, intercept = self.coef_, self.intercept_
@@ -414,19 +412,19 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         return (coef, intercept) if coef.shape == (self._n_scores, n_features) else None
 
     def _check_assigned(self) -> None:
-        """Raise a ValueError if an assigned `coef_` or `intercept_` is nothing to go on from."""
+        """Raise a ValueError if an assigned `coef_` or `intercept_` cannot be trained further."""
         n_rows = 1 if len(self.classes_) == 2 else len(self.classes_)
         expected = {"coef_": (n_rows, self.n_features_in_), "intercept_": (n_rows,)}
         for name, shape in expected.items():
             array = getattr(self, name)
             if np.shape(array) != shape or not np.isfinite(array).all():
                 raise ValueError(
-                    f"{name} must have the shape {shape} and be finite to go on from, but it has "
-                    f"the shape {np.shape(array)}."
+                    f"{name} must have the shape {shape} and be finite to be trained further, but "
+                    f"it has the shape {np.shape(array)}."
                 )
 
     def _set_solution(self, coef: Array, intercept: Array) -> None:
-        self.coef_, self.intercept_ = _as_one_where_two(coef, intercept)
+        self.coef_, self.intercept_ = _merged_if_two(coef, intercept)
 
     # Newton's method.
 
@@ -480,8 +478,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         ) -> bool:
             nonlocal stopped
             if tasks.active:
-                now = solution()
-                self._set_solution(now.coef, now.intercept)
+                current = solution()
+                self._set_solution(current.coef, current.intercept)
                 self.n_iter_ = n_iter
                 tasks.begin()
                 stopped = tasks.end()
@@ -496,17 +494,17 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             self._warn(f"{solution.n_iter} Newton steps")
 
     def _warn(self, steps: str) -> None:
-        share = self.dual_gap_ / max(self.objective_, np.finfo(float).tiny)
+        relative_gap = self.dual_gap_ / max(self.objective_, np.finfo(float).tiny)
         warnings.warn(
-            f"LinearSVM stopped after {steps} with a duality gap of {self.dual_gap_:.3g}, before "
-            f"it was done by tol={self.tol:g}. The objective, {self.objective_:.6g}, is therefore "
-            f"at most {share:.2g} times itself above the smallest possible one. If that is too "
-            "far: scale the columns (StandardScaler), lower C, or raise max_iter.",
+            f"LinearSVM stopped after {steps}, before it reached tol={self.tol:g}, with a duality "
+            f"gap of {self.dual_gap_:.3g}: the objective, {self.objective_:.6g}, exceeds its "
+            f"minimum by at most {relative_gap:.2g} times its value. For a smaller gap, scale the "
+            "columns (StandardScaler), lower C, or raise max_iter.",
             ConvergenceWarning,
             stacklevel=3,
         )
 
-    # By mini-batches: a dense layer under the hinge, on the networks' own loop.
+    # Mini-batches: a dense layer and a hinge loss, trained like any network.
 
     def _train(
         self,
@@ -540,21 +538,21 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             stream.state.optimizer.optimizer
         ):
             state = copy.deepcopy(stream.state)
-            self._go_on(network, stream, state, optimizer)
+            self._resume(network, stream, state, optimizer)
         else:
             raise ValueError(
-                "partial_fit goes on from another kind of solution: fit_intercept, multi_class and "
-                "average must stay the same. Use a clone, or fit."
+                "partial_fit cannot continue from another kind of solution: fit_intercept, "
+                "multi_class and average must stay the same. Use a clone, or fit."
             )
         network.views_of(state.optimizer.slots[1])[-1].W[:] = _rates(cost)
         streaming = tasks is None
-        # Where every problem has its own weights, the mean is one over rows and problems.
+        # If every problem has its own weights, the mean is taken over rows and problems.
         tol = self.tol / (len(cost) if cost.ndim == 2 else 1)
 
         def after(run: TrainingRun) -> bool:
             if tasks is None or not tasks.active:
                 return False
-            self._keep(network)
+            self._store(network)
             self.n_iter_ = run.n_epochs
             return tasks.end()
 
@@ -578,13 +576,13 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         )
         return network, run
 
-    def _go_on(
+    def _resume(
         self, network: Network, stream: _Stream, state: TrainingState, optimizer: Optimizer
     ) -> None:
         """Give the network the parameters of the stream, unless others were assigned since."""
         assigned = network.params.copy()
         network.params[:] = stream.params
-        # Rows may come in another dtype than before.
+        # The dtype of the rows may have changed.
         state.optimizer = state.optimizer.converted(stream.params, network.params)
         coef, intercept = self._solution(network)
         unchanged = np.array_equal(coef, self.coef_) and np.array_equal(intercept, self.intercept_)
@@ -610,18 +608,18 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         return SquaredHinge() if self.loss == "squared_hinge" else Hinge()
 
     def _learning_rate(self, X: Any, objective: Objective) -> float:
-        """Return a rate at which steps neither crawl nor overshoot: one over the curvature.
+        """Return a rate in proportion to one over the curvature of a batch.
 
-        That of a batch is at most the largest of the whole data plus its longest row's share.
+        This is at most the largest curvature of all data plus the contribution of the longest row.
         """
-        some = X[:: max(1, X.shape[0] // CURVATURE_ROWS)]
+        sample = X[:: max(1, X.shape[0] // CURVATURE_ROWS)]
         direction, largest = np.ones(X.shape[1], X.dtype), 0.0
         for _ in range(POWER_STEPS):
-            direction = some.T @ (some @ direction)
+            direction = sample.T @ (sample @ direction)
             largest = float(np.linalg.norm(direction))
             direction /= max(largest, np.finfo(X.dtype).tiny)
         longest = float(row_norms(X, squared=True).max())
-        curvature = largest / some.shape[0] + longest / SGD_BATCH
+        curvature = largest / sample.shape[0] + longest / SGD_BATCH
         curvature += self.fit_intercept * self.intercept_scaling**2
         if self.loss == "squared_hinge" and not self._is_joint:
             curvature *= 2
@@ -636,9 +634,9 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             if self.fit_intercept
             else np.zeros(W.shape[1], W.dtype)
         )
-        return _as_one_where_two(W[:n_features].T, intercept)
+        return _merged_if_two(W[:n_features].T, intercept)
 
-    def _keep(self, network: Network) -> None:
+    def _store(self, network: Network) -> None:
         coef, intercept = self._solution(network)
         self.coef_, self.intercept_ = np.array(coef, order="C"), intercept
 
@@ -653,17 +651,17 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     ) -> None:
         total = float(cost.sum()) / self.C
         network, run = self._train(X, targets, index, cost, before, total, tasks, None)
-        self._keep(network)
+        self._store(network)
         self.n_iter_ = max(1, run.n_epochs)
         reached = self._solution_before(X.shape[1])
-        now = self._solve(X, targets, index, cost, reached, max_iter=0)
-        self.objective_, self.dual_gap_ = now.objective, now.dual_gap
+        certificate = self._solve(X, targets, index, cost, reached, max_iter=0)
+        self.objective_, self.dual_gap_ = certificate.objective, certificate.dual_gap
         if run.stopped is None:
             self._warn(f"{run.n_epochs} epochs of sgd")
 
     @reads_model
     def decision_function(self, X: Any) -> Array:
-        """Compute the scores of rows, the same bits whatever the number of threads.
+        """Compute the scores of rows, with the same bits for any number of threads.
 
         Parameters
         ----------
@@ -673,7 +671,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            One score for each class; for two classes one in all, above 0 for ``classes_[1]``.
+            One score per class; for two classes a single one, above 0 for ``classes_[1]``.
         """
         check_numbers("X", X)
         with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
@@ -708,8 +706,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         return tags
 
 
-def _as_one_where_two(coef: Array, intercept: Array) -> tuple[Array, Array]:
-    """Return a solution; of two opposite weight vectors the difference, as `LinearSVC` does."""
+def _merged_if_two(coef: Array, intercept: Array) -> tuple[Array, Array]:
+    """Return a solution, two opposite weight vectors as their difference, as in `LinearSVC`."""
     if len(coef) == 2:
         return coef[1:] - coef[:1], intercept[1:] - intercept[:1]
     return coef, intercept

@@ -25,12 +25,12 @@ from skscratch.estimators._base import (
     FitData,
 )
 from skscratch.estimators._data import check_rows, check_weight, network_dtype
-from skscratch.estimators._parameters import NamesOf, recipe_of
+from skscratch.estimators._parameters import RegisteredNames, recipe_of
 from skscratch.estimators._perceptron import MultilayerPerceptron, has_partial_fit
 from skscratch.estimators._sklearn import Interval
 from skscratch.estimators._state import all_or_nothing, reads_model
 
-# Losses of class targets, which a regression has not.
+# Losses for class targets, which do not apply to regression.
 OF_CLASSES = frozenset({"log_loss", "hinge", "squared_hinge", "multiclass_hinge"})
 
 
@@ -49,15 +49,15 @@ class MLPRegressor(RegressorMixin, ClassNamePrefixFeaturesOutMixin, MultilayerPe
 default='squared_error'
         Half the squared error; half the Poisson deviance of targets that are at least 0, where the
         outputs are logarithms; the absolute error, for the median; Huber's mixture of both; the
-        pinball loss, for quantiles; the name of your own, or an instance.
+        pinball loss, for quantiles; the name of a custom loss, or an instance.
     hidden_layer_sizes : array-like of int, default=(100,)
         Width of each hidden layer.
     activation : str, Activation or list, default='relu'
         Activation of the hidden layers: scikit-learn's 'identity', 'logistic', 'tanh' and 'relu',
-        any other that `skscratch.core.Activation` knows, or a list with one for each layer.
+        any other member of `skscratch.core.Activation`, or a list with one for each layer.
     solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'}, str or Optimizer, default='adam'
-        'lbfgs' is SciPy's L-BFGS-B on all rows at once; the others take mini-batches: a name, that
-        of your own optimizer too, or an instance.
+        'lbfgs' is SciPy's L-BFGS-B on all rows at once; the others take mini-batches. A custom
+        optimizer is given by its name or as an instance.
     alpha : float, default=0.0001
         Strength of the L2 penalty on the weights; with 'adamw' the decoupled weight decay.
     batch_size : int or 'auto', default='auto'
@@ -69,21 +69,20 @@ default='constant'
     learning_rate_init : float, default=0.001
         Initial learning rate. Not used by 'lbfgs'. Only used when `learning_rate` is a name.
     power_t : float, default=0.5
-        Exponent of 'invscaling'. Only used by it.
+        Exponent of 'invscaling'. Only used when `learning_rate='invscaling'`.
     max_iter : int, default=200
         Largest number of epochs, or of iterations of 'lbfgs'.
     shuffle : bool, default=True
         Draw a new order of the rows in each epoch. Not used by 'lbfgs'.
     random_state : int, RandomState instance or None, default=None
-        Decides the initial weights, the order of the rows and the split of early stopping. The
-        same int gives the same bits, whatever `n_jobs` is.
+        Determines the initial weights, the order of the rows and the split of early stopping. The
+        same int gives the same bits for any `n_jobs`.
     tol : float, default=1e-4
-        An epoch counts as an improvement from this much on; for 'lbfgs', the gradient norm to
-        stop at.
+        Smallest improvement that counts as one; for 'lbfgs', the gradient norm to stop at.
     verbose : bool, default=False
         Print the loss of each epoch, and why training ended.
     warm_start : bool, default=False
-        Go on from the weights of the previous fit.
+        Continue from the weights of the previous fit.
     momentum : float, default=0.9
         Momentum, in [0, 1]. Only used by 'sgd'.
     nesterovs_momentum : bool, default=True
@@ -92,7 +91,7 @@ default='constant'
         Hold out a part of the rows, stop when their score (see `scoring`) no longer improves, and
         keep the best weights. Not used by 'lbfgs'.
     validation_fraction : float, default=0.1
-        Share of the rows to hold out, above 0. Only used with `early_stopping` and without `X_val`.
+        Fraction of rows to hold out, above 0. Only used with `early_stopping` and without `X_val`.
     beta_1, beta_2 : float, default=0.9 and 0.999
         Decay rates of the moments, in [0, 1). Only used by 'adam' and 'adamw'.
     epsilon : float, default=1e-8
@@ -100,29 +99,29 @@ default='constant'
     n_iter_no_change : int, default=10
         Epochs without improvement before training stops. Not used by 'lbfgs'.
     noise : {'gaussian', 'masking', 'salt_and_pepper'}, Noise, callable or None, default=None
-        Disturb the input in training. A function gets a block of rows and a
-        `numpy.random.Generator`, and returns as many rows of the same width, such as warped
-        images. Not for 'lbfgs'.
+        Noise on the input in training. A function is called with a block of rows and a
+        `numpy.random.Generator`, and returns an array of the same shape, such as warped images. Not
+        for 'lbfgs'.
     noise_level : float, default=0.3
-        Standard deviation of 'gaussian' noise; or the share of the entries that 'masking' sets
+        Standard deviation of 'gaussian' noise; or the fraction of the entries that 'masking' sets
         to 0, and 'salt_and_pepper' to 0 or 1, at most 1. Only used when `noise` is a name.
     n_jobs : int or None, default=None
-        Number of threads: None as many as BLAS may use, -1 all cores.
+        Number of threads; None means as many as BLAS may use, -1 all cores.
     max_fun : int, default=15000
         Largest number of evaluations. Only used by 'lbfgs'.
     dropout : float or list of float, default=0.0
-        Share of a hidden layer's outputs that is dropped in training; one for all, or one each.
+        Fraction of a hidden layer's outputs dropped in training; one for all layers, or a list.
     layer_norm : bool, default=False
-        Normalise each row of a hidden layer before its activation. It needs no other row, so it is
-        exact however a batch is cut into shards, which batch normalisation is not.
+        Normalise each row of a hidden layer before its activation. Unlike batch normalisation, this
+        does not depend on the other rows, or on how a batch is cut into shards.
     max_gradient_norm : float or None, default=None
-        Shorten longer gradients to this norm. Not used by 'lbfgs'.
+        Clip gradients to this norm. Not used by 'lbfgs'.
     scoring : str, callable or None, default=None
-        What early stopping and a validation set are judged by: 'loss', one of scikit-learn's
-        scorers, or None for the method `score`. Only used with `early_stopping` or `X_val`.
+        Score of the validation rows: 'loss', one of scikit-learn's scorers, or None for the method
+        `score`. Only used with `early_stopping` or `X_val`.
     pretrained : Network, Part or None, default=None
-        Trained layers to begin with, such as an autoencoder's `encoder_`. They come before the
-        layers of `hidden_layer_sizes`, start from their weights and are trained on.
+        Trained layers to start from, such as an autoencoder's `encoder_`. They come before the
+        layers of `hidden_layer_sizes` and are trained further.
     quantile : float or list of float, default=0.5
         Which quantiles to predict; those of a list never cross. Only used by 'pinball'.
     huber_delta : float, default=1.0
@@ -138,23 +137,23 @@ default='constant'
     loss_ : float
         Loss of the last epoch.
     best_loss_ : float or None
-        Lowest loss of an epoch; None where validation rows are judged instead.
+        Lowest loss of an epoch; None if there are validation rows.
     stop_reason_ : str
         Why training ended: 'max_iter', 'n_iter_no_change' (no improvement), 'callback',
-        'interrupted' (Ctrl-C) or 'diverged' (the best epoch before is kept); with 'lbfgs' also
-        'converged', 'max_fun' or 'line_search' (no step makes the loss smaller).
+        'interrupted' (Ctrl-C) or 'diverged' (the best earlier epoch is kept); with 'lbfgs' also
+        'converged', 'max_fun' or 'line_search' (no step reduces the loss).
     history_ : list of dict
         A record for each epoch (iteration, with 'lbfgs'): `epoch`, `loss`, `validation_loss`,
         `validation_score`, `learning_rate` and `gradient_norm` (of its last step; the norm only
-        with `max_gradient_norm`). What does not apply is None.
+        with `max_gradient_norm`). Values that do not apply are None.
     loss_curve_ : list of float
         Loss of each epoch. Not set by 'lbfgs'.
     validation_loss_curve_ : list of float or None
-        Loss on the validation rows after each epoch, where there are any.
+        Loss on the validation rows after each epoch, if there are any.
     validation_scores_ : list of float or None
-        Score of the validation rows after each epoch (see `scoring`), where there are any.
+        Score of the validation rows after each epoch (see `scoring`), if there are any.
     best_validation_score_ : float or None
-        The best of them.
+        The best of these scores.
     t_ : int
         Number of rows seen in training.
     n_iter_ : int
@@ -164,15 +163,15 @@ default='constant'
     n_outputs_ : int
         Number of targets.
     out_activation_ : str
-        Function behind the output layer: 'identity' or 'exp'.
+        Function applied to the output layer: 'identity' or 'exp'.
     n_features_in_ : int
         Number of features.
 
     Raises
     ------
     ValueError
-        For bad input, with what is accepted; and when training diverges, with the epoch. The
-        estimator is then as it was before.
+        If the input is invalid, with what is accepted; or if training diverges, with the epoch. The
+        estimator is left unchanged.
 
     References
     ----------
@@ -189,7 +188,7 @@ default='constant'
     >>> bool(model.fit(X, np.sin(3 * X.ravel())).score(X, np.sin(3 * X.ravel())) > 0.999)
     True
 
-    A loss that outliers do not pull:
+    A loss that is robust to outliers:
 
     >>> model = MLPRegressor("huber", 20, huber_delta=0.1, learning_rate="cosine",
     ...                      learning_rate_init=0.01, random_state=0)
@@ -209,7 +208,7 @@ default='constant'
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **MultilayerPerceptron._parameter_constraints,
-        "loss": [NamesOf(Loss, without=OF_CLASSES)],
+        "loss": [RegisteredNames(Loss, without=OF_CLASSES)],
         "quantile": [Interval(Real, 0, 1, closed="neither"), list, tuple],
         "huber_delta": [Interval(Real, 0, None, closed="neither")],
     }
@@ -229,11 +228,11 @@ default='constant'
     def _quantiles(self) -> tuple[float, ...]:
         values = self.quantile if isinstance(self.quantile, list | tuple) else [self.quantile]
         quantiles = tuple(float(value) for value in values)
-        rising = all(low < high for low, high in pairwise(quantiles))
-        if not quantiles or not rising or quantiles[0] <= 0 or quantiles[-1] >= 1:
+        increasing = all(low < high for low, high in pairwise(quantiles))
+        if not quantiles or not increasing or quantiles[0] <= 0 or quantiles[-1] >= 1:
             raise ValueError(
-                "quantile must be a number between 0 and 1, or a list of them that rises; got "
-                f"{self.quantile!r}."
+                "quantile must be a number between 0 and 1, or an increasing list of such numbers; "
+                f"got {self.quantile!r}."
             )
         return quantiles
 
@@ -298,7 +297,7 @@ default='constant'
         Returns
         -------
         float
-            R²; for several quantiles the mean of their D² (the share of the pinball loss that is
+            R²; for several quantiles the mean of their D² (the fraction of the pinball loss that is
             explained).
         """
         predicted = self.predict(X)
@@ -317,22 +316,22 @@ default='constant'
     ) -> MLPRegressor:
         """Fit the network.
 
-        Ctrl-C ends training with a warning and keeps what was learned in whole epochs.
+        Ctrl-C ends training with a warning and keeps the result of the complete epochs.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data; float32 is computed in float32. Sparse rows are made dense batch by
-            batch only.
+            Training data; float32 data are processed in float32. Sparse rows are made dense only
+            batch by batch.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, at least 0. Weight 2 means the same as the row twice.
+            Weights of the rows, at least 0. Weight 2 is the same as including the row twice.
         X_val : {array-like, sparse matrix} of shape (n_validation_samples, n_features), \
 default=None
-            Validation data. After each epoch `validation_loss_curve_` and `validation_scores_`
-            grow, and in the end the parameters of the best epoch are kept. They do not end training
-            early unless `early_stopping` is True.
+            Validation data, evaluated after each epoch (`validation_loss_curve_` and
+            `validation_scores_`). The parameters of the best epoch are kept. Training ends early
+            only if `early_stopping` is True.
         y_val : array-like of shape (n_validation_samples,) or (n_validation_samples, n_outputs), \
 default=None
             Targets of `X_val`.
@@ -349,7 +348,7 @@ default=None
     @available_if(has_partial_fit)
     @all_or_nothing
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """Train for one epoch over the given rows, going on from where training stands.
+        """Continue training for one epoch over the given rows.
 
         Parameters
         ----------

@@ -192,7 +192,7 @@ def test_only_a_variational_autoencoder_can_sample():
     fitted = encoder(beta=1.0).fit(DIGITS.astype(np.float32))
     assert fitted.sample().shape == (1, 64)
     assert fitted.sample().dtype == np.float32
-    with pytest.raises(ValueError, match="n_samples must be a whole number from 1 on, got 0"):
+    with pytest.raises(ValueError, match="n_samples must be an integer of at least 1, got 0"):
         fitted.sample(0)
 
 
@@ -412,7 +412,7 @@ def test_sparse_rows_are_scored_like_dense_ones():
         (
             {"loss": "binary_log_loss"},
             DIGITS * 16,
-            r"needs data in \[0, 1\], but X runs from 0 to 16",
+            r"needs data in \[0, 1\], but X ranges from 0 to 16",
         ),
         (
             {"loss": "binary_log_loss", "output_activation": "tanh"},
@@ -424,8 +424,12 @@ def test_sparse_rows_are_scored_like_dense_ones():
         ({"dropout": 1.0}, DIGITS, "dropout"),
         ({"beta": -1.0}, DIGITS, "beta"),
         ({"beta": 1.0, "latent_activation": "relu"}, DIGITS, "needs latent_activation='identity'"),
-        ({"beta": 1.0, "tied_weights": True}, DIGITS, "cannot go with tied_weights=True"),
-        ({"contraction": 0.1, "dropout": 0.1}, DIGITS, "contraction cannot go with dropout"),
+        ({"beta": 1.0, "tied_weights": True}, DIGITS, "cannot be combined with tied_weights=True"),
+        (
+            {"contraction": 0.1, "dropout": 0.1},
+            DIGITS,
+            "contraction cannot be combined with dropout",
+        ),
         ({"sparsity_target": 0.1}, DIGITS, "sparsity_target needs sparsity > 0"),
         (
             {"sparsity": 0.1, "sparsity_target": 0.1},
@@ -528,9 +532,9 @@ def test_values_outside_by_more_than_rounding_are_outside():
     X = DIGITS.copy()
     X[3, 5] = 1 + 1e-9
     assert encoder(loss="auto").fit(X).output_activation_ == "identity"
-    with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X runs from 0 to 1"):
+    with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X ranges from 0 to 1"):
         encoder(loss="binary_log_loss").fit(X)
-    with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X_val runs from 0 to 1"):
+    with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X_val ranges from 0 to 1"):
         encoder(loss="binary_log_loss").fit(DIGITS, X_val=X)
 
 

@@ -173,7 +173,7 @@ def test_divergence_with_early_stopping_keeps_the_best_and_warns():
         random_state=0,
     )
     with pytest.warns(
-        ConvergenceWarning, match=r"diverged in epoch \d+.*best epoch before are kept"
+        ConvergenceWarning, match=r"diverged in epoch \d+.*best earlier epoch are kept"
     ):
         diverging.fit(X, y)
     assert np.isfinite(diverging.network_.params).all()
@@ -451,7 +451,7 @@ def test_several_quantiles_never_cross():
     assert 0 < model.score(X, y) < 1
     with pytest.raises(ValueError, match="for one target only, but y has 2 columns"):
         model.fit(X, np.c_[y, y])
-    with pytest.raises(ValueError, match="a list of them that rises"):
+    with pytest.raises(ValueError, match="an increasing list"):
         MLPRegressor("pinball", quantile=[0.9, 0.1]).fit(X, y)
 
 
@@ -582,7 +582,7 @@ def test_lbfgs_keeps_the_best_of_a_validation_set():
 
 def test_lbfgs_needs_an_objective_without_noise():
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match="which dropout and noise do not give"):
+    with pytest.raises(ValueError, match="which dropout and noise rule out"):
         MLPClassifier(solver="lbfgs", dropout=0.5).fit(X, y)
 
 

@@ -954,7 +954,7 @@ def test_a_validation_fraction_of_0_is_refused(estimator):
 def test_schedules_of_sgd_need_sgd_in_the_autoencoder(schedule):
     X, _ = data(60, 5)
     model = AutoencoderTransformer(2, (5,), learning_rate=schedule, max_iter=2)
-    with pytest.raises(ValueError, match=f"learning_rate='{schedule}' is made for solver='sgd'"):
+    with pytest.raises(ValueError, match=f"learning_rate='{schedule}' needs solver='sgd'"):
         model.fit(X)
     model.set_params(solver="sgd", learning_rate_init=0.01).fit(X)
 

@@ -223,9 +223,9 @@ def test_a_loss_with_a_link_applies_it_once():
     assert fitted.output_activation_ == "logistic"
     latent = fitted.transform(X)
     assert fitted.inverse_transform(latent).min() > 0
-    with pytest.raises(ValueError, match="by 'exp', which is no activation"):
+    with pytest.raises(ValueError, match="by 'exp', which is not an activation"):
         encoder(loss="poisson")
-    with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X runs from"):
+    with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X ranges from"):
         AutoencoderTransformer(loss="binary_log_loss", output_activation="auto").fit(
             X + 0j.real - 1
         )
