@@ -62,27 +62,41 @@ class Evaluator:
         gradient: bool = True,
         block_rows: int = BLOCK_ROWS,
     ) -> None:
-        rows, targets = check_data(objective, X, target)
+        self.X, self.target = check_data(objective, X, target)
         self.objective, self.workers, self.rngs = objective, workers, rngs
-        self.n_rows = rows.shape[0]
-        self.weight = as_columns(weight, rows.shape[0])
+        self.n_rows = self.X.shape[0]
+        self.weight = as_columns(weight, self.n_rows)
         self.gradient, self.block_rows = gradient, block_rows
-        self._cuts: dict[int, list[slice]] = {}
-        cuts = self._cuts[batch_size] = self._cut(batch_size)
-        longest = max(cut.stop - cut.start for cut in cuts)
-        block = longest if objective.network.whole_batch else min(longest, block_rows)
-        # One more than threads: the first one's gradient becomes the sum of all groups.
-        n_workspaces = min(len(cuts), workers.n_threads + gradient)
-        self._shards: list[_Shard] = []
-        for k in range(n_workspaces):
-            # The last one never runs at the same time as the first one.
-            first = self._shards[0] if k == workers.n_threads else None
-            self._shards.append(
-                _Shard(objective, rows, targets, block, longest > block, gradient, first)
-            )
-        self._parts = [shard.grad for shard in self._shards] if gradient else []
-        self._first_part = self._parts[:1]
         self._first_rng = rngs[0] if rngs else None
+        self._cuts: dict[int, list[slice]] = {}
+        self._shards: list[_Shard] = []
+        self._longest = 0
+        for n in (batch_size, self.n_rows % batch_size):
+            if n:
+                self._prepare(n)
+
+    def _prepare(self, n: int) -> list[slice]:
+        """Cut a batch of n rows, and make the workspaces it needs."""
+        cuts = self._cuts[n] = self._cut(n)
+        # One more than threads: the first one's gradient becomes the sum of all groups.
+        n_shards = min(len(cuts), self.workers.n_threads + self.gradient)
+        longest = max(cut.stop - cut.start for cut in cuts)
+        # Shards of a smaller batch may be longer, because there are fewer of them.
+        if longest > self._longest or n_shards > len(self._shards):
+            self._longest = max(longest, self._longest)
+            self._make_shards(max(n_shards, len(self._shards)))
+        return cuts
+
+    def _make_shards(self, n: int) -> None:
+        whole = self.objective.network.whole_batch
+        block = self._longest if whole else min(self._longest, self.block_rows)
+        self._shards = []
+        for k in range(n):
+            # The last one never runs at the same time as the first one.
+            share = self._shards[0] if k == self.workers.n_threads else None
+            self._shards.append(_Shard(self, block, several=self._longest > block, share=share))
+        self._parts = [shard.grad for shard in self._shards] if self.gradient else []
+        self._first_part = self._parts[:1]
 
     def _cut(self, n: int) -> list[slice]:
         """Return how a batch of n rows is cut."""
@@ -104,7 +118,7 @@ class Evaluator:
                 return Evaluation(0.0, 0.0, [])
         cuts = self._cuts.get(n)
         if cuts is None:
-            cuts = self._cuts[n] = self._cut(n)
+            cuts = self._prepare(n)
         if len(cuts) == 1:
             value = self._shards[0](rows, cuts[0], weight, total, self._first_rng)
             parts = self._first_part
@@ -181,17 +195,11 @@ class _Shard:
     """Evaluates one shard of a batch at a time, in its own workspace."""
 
     def __init__(
-        self,
-        objective: Objective,
-        X: Rows,
-        target: Rows,
-        rows: int,
-        several: bool,
-        gradient: bool,
-        share: _Shard | None,
+        self, evaluator: Evaluator, rows: int, *, several: bool, share: _Shard | None
     ) -> None:
+        objective, gradient = evaluator.objective, evaluator.gradient
         network = objective.network
-        self.X, self.target, self.rows, self.several = X, target, rows, several
+        self.X, self.target, self.rows, self.several = evaluator.X, evaluator.target, rows, several
         self.term = objective.data_term if gradient else objective.value
         shared = None if share is None else share.ws
         self.ws: Workspace = Workspace(network, rows, train=gradient, share=shared)

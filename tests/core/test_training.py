@@ -661,3 +661,21 @@ def test_evaluation_in_blocks_of_any_size_has_the_same_bits_for_any_number_of_th
         }
         assert len(values) == 1
         np.testing.assert_allclose(values.pop(), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize(("batch_size", "width"), [(200, 480), (512, 1000), (384, 1000)])
+def test_every_row_of_a_batch_of_any_size_is_read(batch_size, width, n_threads):
+    net = Network([Dense(width), Tanh(), Dense(N_OUT)], 50, rng=0)
+    goal = objective(net)
+    X, target = rows(n=batch_size, width=50, seed=1), target_for("squared_error", n=batch_size)
+    ws = net.workspace(batch_size, train=True)
+    with Workers(n_threads) as workers:
+        evaluator = Evaluator(goal, X, target, None, batch_size, workers)
+        # A smaller batch may be cut into fewer and longer shards.
+        for n in range(batch_size, 0, -7):
+            result = evaluator(slice(0, n), n)
+            value = goal.value_and_grad(X[:n], target[:n], ws)
+            assert result.value == pytest.approx(value, rel=1e-12)
+            gradient = goal.gradient(result)
+            np.testing.assert_allclose(gradient, ws.grad, rtol=1e-9, atol=1e-12)
