@@ -167,7 +167,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
         _demand(
             value < 0.5 * 5.25, optimizer, f"500 steps on Σ w² leave {value:.3g} of 5.25 (lr 0.01)"
         )
-        _check_epoch(optimizer, w, state)
+        _check_swap(optimizer, w, state)
         before = w.copy()
         optimizer.step(w, np.zeros_like(w), 0.0, optimizer.start(w))
         _demand(np.array_equal(w, before), optimizer, "a step of length 0 changes the parameters")
@@ -176,16 +176,14 @@ def check_optimizer(optimizer: Optimizer) -> None:
         _check_matrices(optimizer)
 
 
-def _check_epoch(optimizer: Optimizer, w: Array, state: OptimizerState) -> None:
-    """Check that begin_epoch undoes end_epoch."""
+def _check_swap(optimizer: Optimizer, w: Array, state: OptimizerState) -> None:
+    """Check that swapping twice changes nothing, and once only if the optimizer declares it."""
     before = [array.copy() for array in (w, *state.slots)]
-    optimizer.end_epoch(w, state)
-    optimizer.begin_epoch(w, state)
-    _demand(
-        _same([w, *state.slots], before),
-        optimizer,
-        "begin_epoch does not undo the changes of end_epoch",
-    )
+    optimizer.swap(w, state)
+    changed = not np.array_equal(w, before[0])
+    _demand(changed <= optimizer.swaps, optimizer, "swap changes parameters, but swaps is False")
+    optimizer.swap(w, state)
+    _demand(_same([w, *state.slots], before), optimizer, "swapping twice changes something")
 
 
 def _check_matrices(optimizer: Optimizer) -> None:

@@ -15,7 +15,7 @@ from skscratch.core.interrupts import Interrupts
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD
 from skscratch.core.rows import Rows
-from skscratch.core.training import DivergenceError, TrainingRun, TrainingState, start
+from skscratch.core.training import DivergenceError, TrainingRun, TrainingState, copied, start
 from skscratch.core.workers import Workers
 
 
@@ -101,6 +101,8 @@ def minimise_lbfgs(
     """
     run = TrainingRun(start(objective, SGD(), None) if state is None else state)
     params = objective.network.params
+    if max_epochs < 1:
+        return run
     iterations = _Iterations(run, params, validate, keep_best, before_epoch, on_epoch)
     with np.errstate(over="ignore", invalid="ignore"), Workers(n_threads) as workers:
         evaluator = Evaluator(objective, X, target, weight, X.shape[0], workers)
@@ -135,6 +137,8 @@ class _Iterations:
         self.value = math.inf
         #: Number of complete iterations, and the parameters after them.
         self.last = 0, params.copy()
+        self._spare = np.empty_like(params)
+        self._failure: StopIteration | None = None
 
     def run_all(
         self,
@@ -144,39 +148,53 @@ class _Iterations:
         interrupts: Interrupts | None,
     ) -> None:
         """Run SciPy's L-BFGS-B on all rows, and record in the run why it stopped."""
-        n, run = evaluator.n_rows, self.run
-        # An attribute, which can be deleted: SciPy before 1.14 keeps the function below until the
-        # garbage collector runs, and must not keep the data with it.
-        self.evaluator = evaluator
-
-        def value_and_grad(params: Array) -> tuple[float, Array]:
-            if interrupts is not None and interrupts.requested:
-                raise KeyboardInterrupt
-            self.params[:] = params
-            result = self.evaluator(slice(0, n), n)
-            self.value = result.value
-            return result.value, self.evaluator.objective.gradient(result).astype(np.float64)
-
-        def after(params: Array) -> None:
-            self.end(params)
-            if run.stopped is not None:
-                raise StopIteration
-
+        run = self.run
+        # One object for all calls, by which the evaluator recognises the rows it has taken.
+        self._everything = slice(0, evaluator.n_rows)
+        # An attribute, which can be deleted: SciPy before 1.14 keeps the functions until the
+        # garbage collector runs, and must not keep the data with them.
+        self.evaluator, self._interrupts = evaluator, interrupts
         options = {"maxfun": limits.max_evaluations, "maxiter": max_epochs, "gtol": limits.tol}
-        first = self.params.astype(np.float64)
         try:
             result = minimize(
-                value_and_grad, first, method="L-BFGS-B", jac=True, callback=after, options=options
+                self._value_and_grad,
+                self.params.astype(np.float64),
+                method="L-BFGS-B",
+                jac=True,
+                callback=self._after,
+                options=options,
             )
         finally:
             del self.evaluator
+        if self._failure is not None:
+            # SciPy takes any StopIteration for a request to stop, but this one is an error.
+            raise self._failure
         if run.stopped is None and not math.isfinite(result.fun):
             raise _divergence()
         if not run.n_epochs:
             self.end(result.x)
         self.params[:] = result.x
         if run.stopped is None:
-            run.stopped, run.message = _stop_reason(result, limits), result.message
+            run.stopped, run.message = _stop_reason(result, max_epochs), result.message
+
+    def _value_and_grad(self, params: Array) -> tuple[float, Array]:
+        if self._interrupts is not None and self._interrupts.requested:
+            raise KeyboardInterrupt
+        self.params[:] = params
+        evaluator = self.evaluator
+        result = evaluator(self._everything, evaluator.n_rows)
+        self.value = result.value
+        if not result.total:
+            return 0.0, np.zeros(len(params))
+        return result.value, evaluator.objective.gradient(result).astype(np.float64)
+
+    def _after(self, params: Array) -> None:
+        try:
+            self.end(params)
+        except StopIteration as error:
+            self._failure = error
+        if self._failure is not None or self.run.stopped is not None:
+            raise StopIteration
 
     def end(self, params: Array) -> None:
         """Record an iteration, and the reason to stop if `on_epoch` asks for it."""
@@ -193,8 +211,9 @@ class _Iterations:
             if run.scores[-1] > state.best_score:
                 state.best_score = run.scores[-1]
                 if self.keep_best:
-                    state.best_params = self.params.copy()
-        self.last = self.last[0] + 1, self.params.copy()
+                    state.best_params = copied(self.params, state.best_params)
+        np.copyto(self._spare, self.params)
+        self.last, self._spare = (self.last[0] + 1, self._spare), self.last[1]
         if self.on_epoch is not None and self.on_epoch(run):
             run.stopped = "on_epoch"
 
@@ -202,18 +221,16 @@ class _Iterations:
         """Restore the parameters and the history of the last complete iteration."""
         n_complete, params = self.last
         self.params[:] = params
-        run = self.run
-        for column in (run.losses, run.scores, run.rates, run.norms):
-            del column[n_complete:]
+        self.run.cut(n_complete)
 
 
 def _divergence() -> DivergenceError:
     return DivergenceError("L-BFGS has reached values that are not finite.")
 
 
-def _stop_reason(result: OptimizeResult, limits: LBFGS) -> str | None:
+def _stop_reason(result: OptimizeResult, max_epochs: int) -> str | None:
     if result.success:
         return "converged"
     if result.status != 1:
         return "line_search"
-    return "max_evaluations" if result.nfev >= limits.max_evaluations else None
+    return None if result.nit >= max_epochs else "max_evaluations"

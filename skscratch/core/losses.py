@@ -154,23 +154,26 @@ class Loss(Named, family="loss"):
 
         `weight` has shape (n,). The default is 0.
         """
-        return np.zeros(target.shape[1], target.dtype)
+        return np.zeros(target.shape[1], _float_type(target))
 
 
 def _mean(target: Array, weight: Array | None) -> Array:
-    mean = np.average(target, axis=0, weights=weight)
-    return np.asarray(mean, target.dtype)
+    return np.asarray(np.average(target, axis=0, weights=weight), _float_type(target))
 
 
 def _quantile(target: Array, weight: Array | None, q: float) -> Array:
     """Return each column's smallest target that a fraction `q` of the weight does not exceed."""
     order = np.argsort(target, axis=0, kind="stable")
-    weight = np.ones(len(target)) if weight is None else weight
+    weight = np.ones(len(target)) if weight is None else weight.astype(np.float64)
     shares = np.add.accumulate(weight[order], axis=0)
     reached = shares >= q * shares[-1] * (1 - ROUNDINGS * np.finfo(np.float64).eps)
     place = np.take_along_axis(order, reached.argmax(axis=0)[np.newaxis], axis=0)
-    quantile: Array = np.take_along_axis(target, place, axis=0)[0]
+    quantile: Array = np.take_along_axis(target, place, axis=0)[0].astype(_float_type(target))
     return quantile
+
+
+def _float_type(target: Array) -> np.dtype[Any]:
+    return np.dtype(np.float32 if target.dtype == np.float32 else np.float64)
 
 
 class SquaredError(Loss, name="squared_error"):
@@ -220,8 +223,9 @@ class Huber(Loss, name="huber"):
 
     def baseline(self, target: Array, weight: Array | None = None) -> Array:
         # By bisection: the derivative, the mean of the clipped differences, rises with the output.
-        low: Array = target.min(axis=0)
-        high: Array = target.max(axis=0)
+        # At the median plus delta it is not negative, since half of the weight contributes delta.
+        median = _quantile(target, weight, 0.5)
+        low, high = median - self.delta, median + self.delta
         for _ in range(BISECTIONS):
             middle = low + (high - low) / 2
             rising = _mean(np.clip(middle - target, -self.delta, self.delta), weight) > 0
@@ -282,7 +286,8 @@ class Pinball(Loss, name="pinball"):
         p = np.array([_quantile(target[:, :1], weight, q)[0] for q in self.quantiles])
         # The inverse of predict: log(exp(step) - 1), for steps above 0.
         steps = np.maximum(np.diff(p), SMALLEST_SHARE)
-        return np.array([p[0], *(steps + np.log(-np.expm1(-steps)))], target.dtype)
+        raw = [p[0], *(steps + np.log(-np.expm1(-steps)))]
+        return np.array(raw, _float_type(target))
 
 
 class BinaryLogLoss(Loss, name="binary_log_loss"):
@@ -394,7 +399,7 @@ class MulticlassHinge(Loss, name="multiclass_hinge"):
 
     def baseline(self, target: Array, weight: Array | None = None) -> Array:
         # A class with more than half of the weight is predicted, at the margin.
-        return np.asarray(_mean(target, weight) > 0.5, target.dtype)
+        return np.asarray(_mean(target, weight) > 0.5, _float_type(target))
 
 
 class Poisson(Loss, name="poisson"):

@@ -46,9 +46,14 @@ class OptimizerState:
     def converted(self, before: Array, params: Array) -> OptimizerState:
         """Return the state to resume with once `before` was converted to `params`' dtype."""
         slots = tuple(slot.astype(params.dtype) for slot in self.slots)
-        same = self.checksum == zlib.crc32(before.data)
-        checksum = zlib.crc32(params.data) if same else self.checksum
+        known = self.checksum is not None and self.checksum == checksum_of(before)
+        checksum = checksum_of(params) if known else self.checksum
         return OptimizerState(self.optimizer, self.t, slots, checksum=checksum)
+
+
+def checksum_of(params: Array) -> int:
+    """Return a number that tells parameters apart, which an optimizer with `swaps` relies on."""
+    return zlib.crc32(params.data)
 
 
 class Optimizer(Named, family="optimizer"):
@@ -95,14 +100,14 @@ class Optimizer(Named, family="optimizer"):
         slots = tuple(np.zeros_like(params) for _ in range(self.slots_used()))
         return OptimizerState(self, 0, slots)
 
-    def begin_epoch(self, params: Array, state: OptimizerState) -> None:
-        """Swap in the parameters that steps start from, in place of those used for prediction.
+    #: Whether `swap` does anything.
+    swaps: ClassVar[bool] = False
 
-        For most optimizers they are the same.
+    def swap(self, params: Array, state: OptimizerState) -> None:
+        """Swap the parameters that steps start from and those to predict with.
+
+        Training does so before and after each epoch. Most optimizers use the same for both.
         """
-
-    def end_epoch(self, params: Array, state: OptimizerState) -> None:
-        """Swap in the parameters used for prediction, in place of those that steps start from."""
 
     def check_state(self, state: OptimizerState, params: Array) -> None:
         """Raise a ValueError if `state` does not belong to this optimizer and these parameters."""
@@ -305,6 +310,7 @@ class Muon(AdamW, name="muon"):
         W *= 1 - lr * self.rate * self.weight_decay
         step *= lr * (self.rate * max(1.0, n_out / n_in) ** 0.5)
         W -= step
+        self.flush([M], step, t)
 
 
 # The polynomial a x + b x³ + c x⁵ brings singular values in (0, 1] close to 1 in few iterations
@@ -350,12 +356,16 @@ class Averaged(Optimizer, name="averaged"):
     optimizer: Optimizer = Adam()
     power: float = 0.0
 
+    swaps: ClassVar[bool] = True
+
     def check_init(self) -> None:
         self.check_range("power", 0)
         if not isinstance(self.optimizer, Optimizer):
             raise ValueError(
                 f"optimizer of 'averaged' must be an Optimizer, got {self.optimizer!r}."
             )
+        if self.optimizer.swaps:
+            raise ValueError(f"'averaged' cannot average {self.optimizer!r}, which does so itself.")
 
     @property
     def decays_weights(self) -> bool:
@@ -375,29 +385,14 @@ class Averaged(Optimizer, name="averaged"):
         return Averaged(self.optimizer.for_role(penalised), self.power)
 
     def start(self, params: Array) -> OptimizerState:
-        state = super().start(params)
-        state.slots[-1][:] = params
-        return state
+        slots = self.optimizer.start(params).slots
+        return OptimizerState(self, 0, (*slots, params.copy()))
 
     def keeps_the_same(self, other: Optimizer) -> bool:
         return isinstance(other, Averaged) and self.optimizer.keeps_the_same(other.optimizer)
 
-    def begin_epoch(self, params: Array, state: OptimizerState) -> None:
-        if state.checksum is None:
-            return
-        if state.checksum == zlib.crc32(params.data):
-            _swap(params, state.slots[-1])
-        else:
-            # Other parameters were assigned: neither their mean nor the moments are known.
-            *kept, mean = state.slots
-            for slot in kept:
-                slot.fill(0)
-            mean[:] = params
-            state.t = 0
-
-    def end_epoch(self, params: Array, state: OptimizerState) -> None:
+    def swap(self, params: Array, state: OptimizerState) -> None:
         _swap(params, state.slots[-1])
-        state.checksum = zlib.crc32(params.data)
 
     def update(
         self, w: Array, g: Array, slots: Sequence[Array], scratch: Array, lr: Rate, t: int

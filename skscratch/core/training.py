@@ -19,7 +19,7 @@ from skscratch.core.functions import Array
 from skscratch.core.initializers import RandomSource
 from skscratch.core.interrupts import Interrupts
 from skscratch.core.objective import Objective
-from skscratch.core.optimizers import SGD, Optimizer, OptimizerState
+from skscratch.core.optimizers import SGD, Optimizer, OptimizerState, checksum_of
 from skscratch.core.rows import Index, Rows
 from skscratch.core.schedules import Clock, Constant, Schedule
 from skscratch.core.update import Step
@@ -83,6 +83,11 @@ class TrainingRun:
     def n_epochs(self) -> int:
         """Number of epochs run."""
         return len(self.losses)
+
+    def cut(self, n_epochs: int) -> None:
+        """Forget what happened after so many epochs."""
+        for column in (self.losses, self.scores, self.rates, self.norms):
+            del column[n_epochs:]
 
 
 def train(
@@ -183,7 +188,7 @@ def train(
         state = start(objective, optimizer, rng)
         state.clock.n_steps = max_epochs * -(-n // batch_size)
     else:
-        optimizer.check_state(state.optimizer, params)
+        _check_state(state, optimizer, params)
 
     run = TrainingRun(state)
     with np.errstate(over="ignore", invalid="ignore"), Workers(n_threads) as workers:
@@ -214,6 +219,7 @@ def train(
         if run.stopped == "interrupted":
             epoch.restore(run)
             state.optimizer = optimizer.start(params)
+        state.optimizer.checksum = checksum_of(params) if optimizer.swaps else None
         if keep_best and state.best_params is not None:
             params[:] = state.best_params
         if not math.isfinite(float(np.add.reduce(params))):
@@ -257,6 +263,15 @@ def start(
     )
 
 
+def _check_state(state: TrainingState, optimizer: Optimizer, params: Array) -> None:
+    """Check that training can resume from a state, and replace what no longer applies in it."""
+    optimizer.check_state(state.optimizer, params)
+    checksum = state.optimizer.checksum
+    if checksum is not None and checksum != checksum_of(params):
+        # Other parameters were assigned: the mean of the steps to them is unknown.
+        state.optimizer = optimizer.start(params)
+
+
 class _Epoch:
     """Runs the epochs, and saves the parameters to restore after an interruption.
 
@@ -278,9 +293,10 @@ class _Epoch:
         self.rate = 0.0
         #: Number of complete epochs when parameters were last saved, and those parameters.
         self._saved: tuple[int, Array] | None = None
+        self._swaps = step.optimizer.swaps
         # If Ctrl-C only sets a flag, an epoch of one step cannot be interrupted halfway.
         self._saves_epochs = interrupts is not None and (
-            batches.n_steps > 1 or interrupts.may_raise
+            batches.n_steps > 1 or interrupts.may_raise or self._swaps
         )
         self._saves_steps = interrupts is not None and interrupts.may_raise
         # Two buffers if saving itself may be interrupted.
@@ -291,12 +307,12 @@ class _Epoch:
     def run(self) -> bool:
         """Pass once over all rows; return False if Ctrl-C was pressed meanwhile."""
         clock, interrupts = self.state.clock, self.interrupts
-        optimizer, optimizer_state = self.step.optimizer, self.step.state
         total = 0.0
         self.n_rows = 0
-        optimizer.begin_epoch(self.params, optimizer_state)
+        self._swap()
         for rows, size in self.batches.draw(self.state.rng):
             if interrupts is not None and interrupts.requested:
+                self._swap()
                 return False
             result = self.evaluate(rows, size)
             total += result.value * size
@@ -307,8 +323,10 @@ class _Epoch:
             self.n_rows += size
             self.loss = total / self.n_rows
             if self._saves_steps and not self.n_complete:
+                self._swap()
                 self._save()
-        optimizer.end_epoch(self.params, optimizer_state)
+                self._swap()
+        self._swap()
         clock.epoch += 1
         clock.samples += self.batches.n
         return True
@@ -319,6 +337,10 @@ class _Epoch:
         self.n_rows = 0
         if self._saves_epochs:
             self._save()
+
+    def _swap(self) -> None:
+        if self._swaps:
+            self.step.optimizer.swap(self.params, self.step.state)
 
     def _save(self) -> None:
         buffer = self._buffers.pop(0)
@@ -337,8 +359,7 @@ class _Epoch:
         if self._saved is not None:
             n_complete, params = self._saved
             np.copyto(self.params, params)
-        for column in (run.losses, run.scores, run.rates, run.norms):
-            del column[n_complete:]
+        run.cut(n_complete)
         if not n_complete and self.n_rows and math.isfinite(self.loss):
             # The mean over the steps that were taken.
             run.losses.append(self.loss)
@@ -392,7 +413,7 @@ def _stop_reason(
         if score > state.best_score:
             state.best_score = score
             if keep_best:
-                state.best_params = _copied(params, state.best_params)
+                state.best_params = copied(params, state.best_params)
     state.n_stale = 0 if improves else state.n_stale + 1
     if patience is None or state.n_stale <= patience.n_epochs:
         return None
@@ -403,7 +424,8 @@ def _stop_reason(
     return "patience"
 
 
-def _copied(params: Array, buffer: Array | None) -> Array:
+def copied(params: Array, buffer: Array | None) -> Array:
+    """Return a copy of the parameters, in the buffer if there is one."""
     if buffer is None:
         return params.copy()
     np.copyto(buffer, params)

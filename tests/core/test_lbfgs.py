@@ -15,6 +15,7 @@ from skscratch.core import (
     minimise_lbfgs,
 )
 from skscratch.core.interrupts import Interrupts
+from skscratch.core.rows import ArrayRows
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(60, 4)), RNG.normal(size=(60, 2))
@@ -76,6 +77,42 @@ def test_reasons_to_stop():
     assert minimise_lbfgs(curved(), X, Y, max_epochs=2).stopped is None
     run = minimise_lbfgs(curved(), X, Y, on_epoch=lambda r: r.n_epochs == 3)
     assert (run.stopped, run.n_epochs) == ("on_epoch", 3)
+
+
+def test_max_epochs_is_the_reason_if_both_limits_are_reached():
+    run = minimise_lbfgs(curved(), X, Y, LBFGS(tol=0.0, max_evaluations=4), max_epochs=3)
+    assert (run.stopped, run.n_epochs) == (None, 3)
+
+
+def test_no_epochs_and_no_weight_change_nothing():
+    objective = curved()
+    before = objective.network.params.copy()
+    assert minimise_lbfgs(objective, X, Y, max_epochs=0).losses == []
+    run = minimise_lbfgs(objective, X, Y, weight=np.zeros(60))
+    assert run.stopped == "converged"
+    np.testing.assert_array_equal(objective.network.params, before)
+
+
+@pytest.mark.parametrize("place", ["validate", "before_epoch", "on_epoch"])
+def test_a_stop_iteration_is_an_error_like_any_other(place):
+    def fail(*arguments):
+        raise StopIteration("from the caller")
+
+    with pytest.raises(StopIteration, match="from the caller"):
+        minimise_lbfgs(curved(), X, Y, **{place: fail})
+
+
+def test_the_rows_are_taken_once():
+    class Counted(ArrayRows):
+        n_taken = 0
+
+        def take(self, rows, out):
+            Counted.n_taken += 1
+            return super().take(rows, out)
+
+    run = minimise_lbfgs(curved(), Counted(X), Y, max_epochs=8)
+    assert run.n_epochs == 8
+    assert Counted.n_taken == 1
 
 
 def test_at_the_optimum_the_evaluation_counts_as_an_iteration():

@@ -195,6 +195,30 @@ def test_integer_weights_equal_repeated_rows_in_the_baseline(name):
     np.testing.assert_allclose(loss.baseline(target, weight), expected, rtol=1e-12, atol=1e-14)
 
 
+@LOSSES
+def test_the_baseline_of_whole_numbers_is_that_of_floats(name):
+    target = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+    target = 2 * target - 1 if Loss.named(name).targets == "sign" else target
+    expected = Loss.named(name).baseline(target)
+    for dtype in (np.int8, np.int64):
+        found = Loss.named(name).baseline(target.astype(dtype))
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.float64
+
+
+def test_the_baseline_of_huber_is_not_lost_to_an_outlier():
+    target = np.array([[1.0], [2.0], [3.0], [1e30]])
+    start = Huber(1.0).baseline(target)
+    # The clipped differences above and below are equal.
+    assert np.clip(start - target, -1, 1).sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_the_baseline_sums_small_weights_exactly():
+    target = np.arange(10.0)[:, np.newaxis]
+    weight = np.full(10, 0.1, np.float32)
+    assert Loss.named("absolute_error").baseline(target, weight) == 4.0
+
+
 def test_the_baseline_of_several_quantiles_is_the_quantiles():
     loss = Pinball((0.1, 0.5, 0.9))
     target = np.repeat(np.random.default_rng(0).normal(size=(999, 1)), 3, axis=1)

@@ -21,6 +21,7 @@ from skscratch.core import (
     Tanh,
     train,
 )
+from skscratch.core.interrupts import Interrupts
 from skscratch.core.optimizers import FLUSH_EVERY, orthogonalise
 
 W = np.array([1.0, -2.0, 0.5])
@@ -102,7 +103,7 @@ def test_averaged_equals_the_mean_computed_by_hand(inner, power):
         share = (1 + power) / (t + power)
         mean = alone.copy() if t == 1 else (1 - share) * mean + share * alone
     np.testing.assert_array_equal(w, alone)
-    averaged.end_epoch(w, states[1])
+    averaged.swap(w, states[1])
     np.testing.assert_allclose(w, mean, rtol=1e-13)
 
 
@@ -143,6 +144,52 @@ def test_averaged_keeps_the_declarations_of_its_optimizer():
     Averaged(Adam(0.8)).check_state(Averaged(Adam()).start(w), w)
     with pytest.raises(ValueError, match="must be an Optimizer"):
         Averaged("adam")
+    with pytest.raises(ValueError, match="cannot average"):
+        Averaged(Averaged())
+
+
+def test_averaged_starts_as_its_optimizer_does():
+    class FromOnes(SGD):
+        n_slots = 1
+
+        def slots_used(self):
+            return 1
+
+        def start(self, params):
+            state = super().start(params)
+            state.slots[0][:] = 1
+            return state
+
+        def update(self, w, g, slots, scratch, lr, t):
+            w -= lr * slots[0] * g
+
+    w = W.copy()
+    state = Averaged(FromOnes()).start(w)
+    Averaged(FromOnes()).step(w, np.ones(3), 0.5, state)
+    np.testing.assert_array_equal(w, W - 0.5)
+
+
+@pytest.mark.parametrize("batch_size", [10, 40])
+def test_ctrl_c_leaves_the_mean_of_the_steps(batch_size):
+    X, y = np.random.default_rng(0).normal(size=(2, 40, 3))
+    options = {"optimizer": Averaged(SGD()), "schedule": Constant(0.1), "batch_size": batch_size}
+    whole, stopped = (Network([Dense(3)], 3, rng=1) for _ in range(2))
+    train(Objective(whole, SquaredError()), X, y, max_epochs=4, rng=0, **options)
+    interrupts = Interrupts()
+
+    def press(run):
+        interrupts.requested = run.n_epochs == 4
+
+    goal = Objective(stopped, SquaredError())
+    run = train(goal, X, y, max_epochs=9, rng=0, on_epoch=press, interrupts=interrupts, **options)
+    assert (run.stopped, run.n_epochs) == ("interrupted", 4)
+    np.testing.assert_array_equal(stopped.params, whole.params)
+    # The optimizer starts again, from the mean.
+    state = run.state
+    before = stopped.params.copy()
+    interrupts.requested = True
+    train(goal, X, y, max_epochs=1, state=state, interrupts=interrupts, **options)
+    np.testing.assert_array_equal(stopped.params, before)
 
 
 # Keras 3.15.1 on TensorFlow 2.21.0, float64: Muon(0.1, weight_decay=0.1, rms_rate=None,
