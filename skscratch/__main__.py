@@ -1,6 +1,6 @@
 """The command line: ``skscratch reproduce``, or ``python -m skscratch reproduce``.
 
-It reads the data, runs the experiments and prints where the report is. Common errors end in a
+It reads the data, runs the experiments and prints the path of the report. Common errors end in a
 one-line message, not a traceback.
 """
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit code: 0 for success, 1 for a failure, 130 after Ctrl-C. Wrong arguments end in
-        ``SystemExit`` with code 2, as argparse does it.
+        ``SystemExit`` with code 2, as usual with argparse.
     """
     return run_command("skscratch", _reproduce, _parser().parse_args(argv))
 
@@ -48,13 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument(
         "--reuse",
         action="store_true",
-        help="use trained networks and SVM in the folder again, if data, seed and settings match",
+        help="reuse trained networks and SVM in the folder, if data, seed and settings match",
     )
     return parser
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    # Imported late: --help and wrong arguments answer at once.
+    # Imported late, so that --help and wrong arguments return at once.
     try:
         from skscratch.experiments.reproduce import reproduce
     except ModuleNotFoundError as error:

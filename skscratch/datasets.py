@@ -1,10 +1,9 @@
 """The data that the examples, the experiments and the command line share.
 
-Every experiment needs its images in one form: float32 in [0, 1], one flat row for each image, a
-fixed split into training and test images. This module is the only place that makes that form.
-MNIST is not shipped. It is read from a folder that the user names, or downloaded from OpenML. Both
-can go wrong in many ways, so every error here names the file, says what is wrong with it, and says
-what to do.
+Every experiment needs its images in the same form: float32 in [0, 1], one flat row per image, a
+fixed split into training and test images. Only this module creates that form. MNIST is not shipped.
+It is read from a folder that the user names, or downloaded from OpenML. Both can go wrong in many
+ways, so every error here names the file, the fault and the remedy.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = ["Images", "load_digits", "load_mnist", "load_xor", "read_idx", "subsa
 MNIST_VARIABLE = "SKSCRATCH_MNIST"
 MNIST_N_TRAIN, MNIST_N_TEST, MNIST_IMAGE_SHAPE = 60_000, 10_000, (28, 28)
 
-# What the four files are called, without the ending that says how they are packed.
+# Names of the four files, without the extension of a compressed one.
 IDX_NAMES = {
     "x_train": ("train-images", "idx3-ubyte"),
     "y_train": ("train-labels", "idx1-ubyte"),
@@ -54,13 +53,13 @@ NAME_A_FOLDER = (
     f"environment variable {MNIST_VARIABLE}."
 )
 EXPECTED_FILES = (
-    "Expected are the four IDX files "
+    "Expected: the four IDX files "
     + ", ".join("-".join(name) for name in IDX_NAMES.values())
     + ", each gzipped (.gz) or not; or mnist.npz in the form that Keras uses. The files and their "
     "format come from http://yann.lecun.com/exdb/mnist and are mirrored at "
     "https://ossci-datasets.s3.amazonaws.com/mnist."
 )
-DOWNLOAD_INSTEAD = "Name no folder at all, and MNIST is downloaded from OpenML."
+DOWNLOAD_INSTEAD = "Without a folder, MNIST is downloaded from OpenML."
 FETCH_AGAIN = "Download or copy the file again."
 
 
@@ -68,7 +67,7 @@ FETCH_AGAIN = "Download or copy the file again."
 class Images:
     """Labelled images, split into a training part and a test part.
 
-    A frozen dataclass, and not a tuple: two of its fields are never mixed up by their position. It
+    A frozen dataclass, not a tuple, so that fields cannot be confused by their position. It
     compares by identity, because arrays have no single truth value.
 
     Parameters
@@ -84,7 +83,7 @@ class Images:
     image_shape : tuple of (int, int)
         Rows and columns of one image. ``X_train[0].reshape(image_shape)`` is a picture.
     name : str
-        What the images are called in reports.
+        Name of the images in reports.
 
     See Also
     --------
@@ -109,7 +108,7 @@ class Images:
     name: str
 
     def __repr__(self) -> str:
-        """Name, shape and counts; the pixels themselves would fill the screen."""
+        """Return name, shape and counts; the pixels would fill the screen."""
         return (
             f"{type(self).__name__}(name={self.name!r}, image_shape={self.image_shape}, "
             f"n_train={len(self.X_train)}, n_test={len(self.X_test)})"
@@ -155,7 +154,7 @@ def load_digits(*, test_fraction: float = 0.2, seed: int = 0) -> Images:
     Parameters
     ----------
     test_fraction : float, default=0.2
-        Share of the images that goes into the test part, more than 0 and less than 1.
+        Fraction of the images in the test part, more than 0 and less than 1.
     seed : int, default=0
         Seed of the split. The same seed gives the same split.
 
@@ -201,33 +200,32 @@ def load_digits(*, test_fraction: float = 0.2, seed: int = 0) -> Images:
 def load_mnist(folder: str | os.PathLike[str] | None = None) -> Images:
     """Load the MNIST digits from a folder, or download them from OpenML.
 
-    The first of these that is given is used: `folder`; the environment variable
-    ``SKSCRATCH_MNIST``; the download (:func:`sklearn.datasets.fetch_openml`, which keeps what it
-    fetched).
+    The source is `folder`, else the environment variable ``SKSCRATCH_MNIST``, else the download
+    (:func:`sklearn.datasets.fetch_openml`, which caches it).
 
     Parameters
     ----------
     folder : str or path-like, default=None
         One of
 
-        - a folder with the four IDX files, each gzipped or not. Both spellings are known:
+        - a folder with the four IDX files, each gzipped or not. Both spellings are accepted:
           ``train-images-idx3-ubyte`` and ``train-images.idx3-ubyte``;
         - a folder with ``mnist.npz`` in the form that Keras uses (``x_train``, ``y_train``,
-          ``x_test``, ``y_test``), which is read where the four IDX files are not all there;
+          ``x_test``, ``y_test``), which is read if an IDX file is missing;
         - the path of such an ``.npz`` file.
 
     Returns
     -------
     Images
         The digits, float32 in [0, 1], with 784 pixels each: 60,000 for training and 10,000 for
-        testing. From a folder, as many images of whatever size the files hold.
+        testing. From a folder, all images in the files, of any size.
 
     Raises
     ------
     FileNotFoundError
         If the folder does not exist or lacks a file. The message names what is missing.
     ValueError
-        If a file is damaged, or does not hold what its name promises. The message names the file.
+        If a file is damaged, or its content does not match its name. The message names the file.
     OSError
         If no folder is named and the download fails.
     ImportError
@@ -240,7 +238,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> Images:
 
     Notes
     -----
-    Nothing is ever unpickled, so a file from a stranger can be wrong but cannot run code.
+    Nothing is ever unpickled, so an untrusted file may be wrong but cannot run code.
 
     Examples
     --------
@@ -266,7 +264,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> Images:
     """
     origin = "the argument `folder`"
     if folder is None:
-        # Set but empty counts as not set; that is how a shell script switches a variable off.
+        # Shell scripts unset a variable by setting it to an empty string.
         folder = os.environ.get(MNIST_VARIABLE) or None
         origin = f"the environment variable {MNIST_VARIABLE}"
     if folder is None:
@@ -284,8 +282,8 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> Images:
 def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     """Read one IDX file of unsigned bytes, the format in which MNIST is published.
 
-    Gzip is recognised by its first two bytes and not by the name, because programs that download
-    often unpack a file and leave its name as it was.
+    Gzip is recognised by its first two bytes, not by the name, because programs often unpack a
+    downloaded file without renaming it.
 
     Parameters
     ----------
@@ -295,15 +293,15 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     Returns
     -------
     ndarray of dtype uint8
-        The array, in the shape that the file states. It can be written to.
+        The array, in the shape that the file states, writable.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not IDX, holds other numbers than unsigned bytes, is damaged, or is shorter
-        or longer than its header says.
+        If the file is not IDX, does not hold unsigned bytes, is damaged, or is shorter or longer
+        than its header states.
 
     See Also
     --------
@@ -377,9 +375,9 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         )
     try:
         return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy()
-    except ValueError as error:  # more dimensions than NumPy knows, or zero times far too many
+    except ValueError as error:  # more dimensions than NumPy allows, or one 0 and others too large
         raise ValueError(
-            f"{path} states a shape that NumPy refuses: {error}. {FETCH_AGAIN}"
+            f"{path} states a shape that NumPy rejects: {error}. {FETCH_AGAIN}"
         ) from error
 
 
@@ -388,29 +386,29 @@ def subsample(
 ) -> Images:
     """Keep fewer images, with the classes in the same proportions.
 
-    Each class keeps its exact share, rounded down or up. The images that stay keep their order.
+    Each class keeps its exact proportion, rounded down or up. The order of the images is kept.
 
     Parameters
     ----------
     images : Images
-        Where to choose from. It is not changed.
+        The images to choose from, which are not changed.
     n_train : int, default=None
-        How many training images to keep. None keeps them all.
+        Number of training images to keep; None means all.
     n_test : int, default=None
-        How many test images to keep. None keeps them all.
+        Number of test images to keep; None means all.
     seed : int, default=0
         Seed of the choice. The same seed gives the same images. The choice of test images does not
-        depend on `n_train`, nor the other way round.
+        depend on `n_train`, nor vice versa.
 
     Returns
     -------
     Images
-        The smaller set. A part that stays whole shares its memory with `images`.
+        The smaller set. A part that is kept in full shares its memory with `images`.
 
     Raises
     ------
     ValueError
-        If fewer than 1 or more images than there are are asked for.
+        If a number is less than 1 or more than the number of images.
     TypeError
         If a number of images is not an integer.
 
@@ -444,9 +442,9 @@ def _stratified_rows(
     parameter: str,
     part: str,
 ) -> npt.NDArray[np.intp] | slice:
-    """Choose rows: each class its share rounded down, and what is left to the largest remainders.
+    """Choose rows: the share of each class rounded down, the rest by the largest remainders.
 
-    scikit-learn's splitters refuse fewer rows than classes and classes of one member; small trial
+    scikit-learn's splitters reject fewer rows than classes and classes of one member; small trial
     runs need both.
     """
     n_available = len(labels)
@@ -461,7 +459,7 @@ def _stratified_rows(
     if n_rows == n_available:
         return slice(None)
     classes, counts = np.unique(labels, return_counts=True)
-    # Whole numbers throughout: a rounding error could give a class one row too many.
+    # Integers throughout: a rounding error could give a class one row too many.
     shares, remainders = np.divmod(n_rows * counts, n_available)
     shares[np.argsort(-remainders, kind="stable")[: n_rows - shares.sum()]] += 1
     rng = np.random.default_rng(seed)
@@ -474,17 +472,17 @@ def _stratified_rows(
 
 def _scaled(pixels: npt.NDArray[Any], largest: int) -> npt.NDArray[np.float32]:
     """Return pixels / largest as float32."""
-    # With `dtype` NumPy converts block by block, so there is never a float64 copy of the images.
+    # With `dtype`, NumPy converts block by block, without a float64 copy of the images.
     scaled: npt.NDArray[np.float32] = np.divide(pixels, largest, dtype=np.float32)
     return scaled
 
 
 def _read_mnist_folder(folder: Path) -> Images:
-    """Read the four IDX files or, where they are not all there, mnist.npz."""
+    """Read the four IDX files or, if one is missing, mnist.npz."""
     paths: dict[str, Path] = {}
     for key, (stem, kind) in IDX_NAMES.items():
         spellings = [f"{stem}{mark}{kind}{ending}" for ending in ("", ".gz") for mark in "-."]
-        # A test for files, because some archives unpack into folders that have the files' names.
+        # `is_file`, because some archives unpack into folders that have the files' names.
         found = next((folder / name for name in spellings if (folder / name).is_file()), None)
         if found is not None:
             paths[key] = found
@@ -524,7 +522,7 @@ def _read_mnist_npz(path: Path) -> Images:
             zipfile.BadZipFile,
         ) as error:
             raise ValueError(
-                f"{path} is damaged, or holds what is not a plain array: {error}. {FETCH_AGAIN}"
+                f"{path} is damaged, or contains more than plain arrays: {error}. {FETCH_AGAIN}"
             ) from error
     if missing:
         raise ValueError(
@@ -543,20 +541,19 @@ def _download_mnist() -> Images:
         )
     except ImportError as error:
         raise ImportError(
-            f"To download MNIST, scikit-learn needs another package: {error} Install it, or have "
-            f"the files in a folder. {name_a_folder}"
+            f"To download MNIST, scikit-learn needs another package: {error} Install it, or use "
+            f"files in a folder. {name_a_folder}"
         ) from error
-    # Besides the network (OSError) the answer may be broken: cut off, or of the wrong checksum.
+    # Besides a network error (OSError), the response may be truncated or have a wrong checksum.
     except (OSError, ValueError, EOFError, http.client.HTTPException, zlib.error) as error:
         raise OSError(
-            f"MNIST could not be downloaded from OpenML ({type(error).__name__}: {error}). There "
-            "are two ways out. Either check the connection to the network and try again. Or have "
-            f"the files in a folder. {name_a_folder}"
+            f"MNIST could not be downloaded from OpenML ({type(error).__name__}: {error}). Check "
+            f"the network connection and try again, or use files in a folder. {name_a_folder}"
         ) from error
     expected = (MNIST_N_TRAIN + MNIST_N_TEST, math.prod(MNIST_IMAGE_SHAPE))
     if data.shape != expected:
         raise ValueError(
-            f"OpenML's mnist_784 has the shape {data.shape}, not {expected}. Have the files in a "
+            f"OpenML's mnist_784 has the shape {data.shape}, not {expected}. Use files in a "
             f"folder. {name_a_folder}"
         )
     labels = target.astype(np.int64)
@@ -571,7 +568,7 @@ def _download_mnist() -> Images:
 
 
 def _mnist_images(arrays: dict[str, npt.NDArray[Any]], sources: dict[str, str]) -> Images:
-    """Check the four arrays and scale them; `sources` says in errors where each came from."""
+    """Check the four arrays and scale them; `sources` names the origin of each in errors."""
     for part in ("train", "test"):
         _check_pixels(arrays[f"x_{part}"], sources[f"x_{part}"])
         _check_labels(arrays[f"y_{part}"], sources[f"y_{part}"])
@@ -602,30 +599,29 @@ def _check_pixels(pixels: npt.NDArray[Any], source: str) -> None:
     """Raise ValueError unless these are images: unsigned bytes, three dimensions, not empty."""
     if pixels.ndim != 3:
         raise ValueError(
-            f"{source} holds an array of the shape {pixels.shape}, which is not images "
+            f"{source} holds an array of the shape {pixels.shape}, but images have the shape "
             "(n_images, rows, columns). Check that images and labels are not swapped."
         )
     if pixels.dtype != np.uint8:
-        # Pixels that were scaled before would be divided by 255 twice without an error.
+        # Pixels that are already scaled would be divided by 255 again without an error.
         raise ValueError(
             f"{source} holds pixels of the type {pixels.dtype}, not uint8. Save them unscaled, as "
-            "whole numbers from 0 to 255."
+            "integers from 0 to 255."
         )
     if pixels.size == 0:
         raise ValueError(f"{source} is empty: it has the shape {pixels.shape}. {FETCH_AGAIN}")
 
 
 def _check_labels(labels: npt.NDArray[Any], source: str) -> None:
-    """Raise ValueError unless these are labels: whole numbers from 0 to 9, one dimension."""
+    """Raise ValueError unless these are labels: integers from 0 to 9, one dimension."""
     if labels.ndim != 1:
         raise ValueError(
-            f"{source} holds an array of the shape {labels.shape}, which is not labels (n_images,)."
-            " Check that images and labels are not swapped."
+            f"{source} holds an array of the shape {labels.shape}, but labels have the shape "
+            "(n_images,). Check that images and labels are not swapped."
         )
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"{source} holds labels of the type {labels.dtype}, not whole numbers. Save them as "
-            "uint8."
+            f"{source} holds labels of the type {labels.dtype}, not integers. Save them as uint8."
         )
     outside = labels[(labels < 0) | (labels > 9)]
     if outside.size:

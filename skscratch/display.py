@@ -1,7 +1,7 @@
-"""Pictures of fitted estimators, in the shape of scikit-learn's displays.
+"""Plots of fitted estimators, designed like scikit-learn's displays.
 
-``from_estimator`` computes and draws; ``plot`` draws what was computed, can be called repeatedly,
-and keeps what it drew (``ax_``, ``figure_``). Nothing is computed twice, and matplotlib is imported
+``from_estimator`` computes and draws; ``plot`` draws the computed data, can be called repeatedly,
+and keeps the result (``ax_``, ``figure_``). Nothing is computed twice, and matplotlib is imported
 only when something is drawn, so that a server without a screen can import this module.
 """
 
@@ -30,7 +30,7 @@ __all__ = ["LatentSpaceDisplay", "LossCurveDisplay", "ReconstructionDisplay"]
 
 Array = npt.NDArray[Any]
 
-# Paul Tol's "muted" colours and a grey: ten that colour-blind readers tell apart, most of them.
+# Paul Tol's "muted" colours and a grey: most colour-blind readers can distinguish them.
 COLOURS = (
     "#332288",
     "#88CCEE",
@@ -43,15 +43,15 @@ COLOURS = (
     "#AA4499",
     "#777777",
 )
-# A marker for each class as well: no reader has to rely on colour alone. The numbers of colours
-# and of markers have no common divisor, so 110 classes all look different.
+# Each class also has a marker, so that readers need not rely on colour alone. The numbers of
+# colours and of markers have no common divisor, so 110 classes all look different.
 MARKERS = ("o", "s", "^", "v", "d", "P", "X", "<", ">", "*", "p")
-# Two colours that stay apart in every kind of colour blindness, and in grey.
+# Two colours that remain distinct in every kind of colour blindness, and in grey.
 TRAINING, VALIDATION = "#0072B2", "#D55E00"
 
 
 def _axes(ax: Axes | None, figsize: tuple[float, float] | None = None) -> tuple[Axes, Figure]:
-    """Return the axes to draw on, new ones where none are given, and their figure."""
+    """Return the axes to draw on, by default new ones, and their figure."""
     if ax is None:
         try:
             from matplotlib import pyplot
@@ -62,7 +62,7 @@ def _axes(ax: Axes | None, figsize: tuple[float, float] | None = None) -> tuple[
 
         _, ax = pyplot.subplots(figsize=figsize, layout="constrained")
     figure = ax.get_figure(root=True)
-    assert figure is not None, "axes that belong to no figure cannot be drawn on"
+    assert figure is not None, "axes without a figure cannot be drawn on"
     return ax, figure
 
 
@@ -78,14 +78,14 @@ class LossCurveDisplay:
     validation_loss_curve : sequence of float or None, default=None
         Loss of each epoch on the validation rows.
     estimator_name : str or None, default=None
-        What the estimator is called in the title.
+        Name of the estimator in the title.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where the curves were drawn.
+        Axes of the curves.
     figure_ : matplotlib.figure.Figure
-        The figure that holds them.
+        Figure of the axes.
     line_ : matplotlib.lines.Line2D
         The training curve.
     validation_line_ : matplotlib.lines.Line2D or None
@@ -147,9 +147,9 @@ class LossCurveDisplay:
         log_scale : bool, default=False
             Draw the loss on a logarithmic scale.
         name : str or None, default=None
-            What the estimator is called in the title; None takes the name of its class.
+            Name of the estimator in the title; None means the name of its class.
         ax : matplotlib.axes.Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         **line_kwargs : dict
             Further arguments for :meth:`matplotlib.axes.Axes.plot`.
 
@@ -163,14 +163,14 @@ class LossCurveDisplay:
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         ValueError
-            If it keeps no loss curve.
+            If it has no loss curve.
         """
         check_is_fitted(estimator)
         kind = type(estimator).__name__
         loss_curve = getattr(estimator, "loss_curve_", None)
         if not loss_curve:
             raise ValueError(
-                f"This {kind} has no loss curve. The neural networks of this package keep one in "
+                f"This {kind} has no loss curve. The neural networks of this package store one in "
                 "`loss_curve_`, unless they were fitted with solver='lbfgs'."
             )
         validation = getattr(estimator, "validation_loss_curve_", None)
@@ -190,11 +190,11 @@ class LossCurveDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         log_scale : bool, default=False
             Draw the loss on a logarithmic scale.
         name : str or None, default=None
-            What the estimator is called in the title; None takes `estimator_name`.
+            Name of the estimator in the title; None means `estimator_name`.
         **line_kwargs : dict
             Further arguments for :meth:`matplotlib.axes.Axes.plot`, for both lines.
 
@@ -213,7 +213,7 @@ class LossCurveDisplay:
             dashed = {"color": VALIDATION, "linestyle": "--", **style}
             self.validation_line_ = self._line(curve, "validation", **dashed)
         self.ax_.set(xlabel="epoch", ylabel="loss")
-        # Epochs are whole numbers, and so are their ticks.
+        # Epochs are integers, so their ticks should be.
         self.ax_.locator_params(axis="x", integer=True)
         name = self.estimator_name if name is None else name
         if name:
@@ -231,9 +231,9 @@ class LossCurveDisplay:
 
 
 class ReconstructionDisplay:
-    """Original images above what an autoencoder makes of them.
+    """Original images above their reconstructions by an autoencoder.
 
-    Make it with :meth:`from_estimator`. All images stand in one picture, so it fits on any axes.
+    Make it with :meth:`from_estimator`. All images are drawn as one, so it fits on any axes.
 
     Parameters
     ----------
@@ -247,11 +247,11 @@ class ReconstructionDisplay:
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where the images were drawn.
+        Axes of the images.
     figure_ : matplotlib.figure.Figure
-        The figure that holds them.
+        Figure of the axes.
     image_ : matplotlib.image.AxesImage
-        The picture with all images.
+        The drawing of all images.
 
     See Also
     --------
@@ -259,7 +259,7 @@ class ReconstructionDisplay:
 
     Examples
     --------
-    It works for whatever has ``transform`` and ``inverse_transform``, such as PCA.
+    It works for any estimator with ``transform`` and ``inverse_transform``, such as PCA.
 
     >>> import matplotlib
     >>> matplotlib.use("Agg")
@@ -306,11 +306,11 @@ class ReconstructionDisplay:
         X : array-like of shape (n_samples, n_pixels)
             Images, one flat row each.
         n_images : int, default=10
-            How many rows to draw, or all where there are fewer.
+            Largest number of rows to draw.
         image_shape : tuple of (int, int) or None, default=None
-            Rows and columns of one image. None takes a square.
+            Rows and columns of one image; None means a square.
         ax : matplotlib.axes.Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         **image_kwargs : dict
             Further arguments for :meth:`matplotlib.axes.Axes.imshow`.
 
@@ -324,8 +324,8 @@ class ReconstructionDisplay:
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         ValueError
-            If `image_shape` does not have the right number of pixels, or is None and the pixels
-            form no square; if `n_images` is less than 1; if X has no two dimensions or no rows.
+            If `image_shape` has the wrong number of pixels, or is None and the pixels do not form a
+            square; if `n_images` is less than 1; if X is not two-dimensional or has no rows.
         TypeError
             If the estimator cannot reconstruct.
         """
@@ -348,10 +348,10 @@ class ReconstructionDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         **image_kwargs : dict
-            Further arguments for :meth:`matplotlib.axes.Axes.imshow`. Unless they say otherwise,
-            both rows share one grey scale, that of the originals.
+            Further arguments for :meth:`matplotlib.axes.Axes.imshow`. By default, both rows share
+            the grey scale of the originals.
 
         Returns
         -------
@@ -382,38 +382,38 @@ class ReconstructionDisplay:
 
 
 class LatentSpaceDisplay:
-    """Rows as an encoder sees them: two dimensions of the latent features, coloured by class.
+    """Rows in the latent space of an encoder, in two dimensions, coloured by class.
 
-    Make it with :meth:`from_estimator`. Where there are more than two latent features, their first
-    two principal components are drawn, and the axes say how much of the variance these show.
+    Make it with :meth:`from_estimator`. If there are more than two latent features, their first two
+    principal components are drawn, and the axis labels state how much variance these explain.
 
     Parameters
     ----------
     coordinates : ndarray of shape (n_samples, 2)
-        What is drawn.
+        The points to draw.
     y : ndarray of shape (n_samples,) or None, default=None
         Labels, or numbers for a colour bar.
     axis_names : tuple of (str, str), default=("latent feature 1", "latent feature 2")
         Labels of the axes.
     explained_variance_ratio : tuple of (float, float) or None, default=None
-        Share of the latent features' variance along each axis, if they were projected.
+        Fraction of the latent features' variance along each axis, if they were projected.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where the points were drawn.
+        Axes of the points.
     figure_ : matplotlib.figure.Figure
-        The figure that holds them.
+        Figure of the axes.
     points_ : list of matplotlib.collections.PathCollection
         The points, one collection for each class in the order of the classes.
     legend_ : matplotlib.legend.Legend or None
-        The legend, where `y` holds labels.
+        The legend, if `y` holds labels.
     colorbar_ : matplotlib.colorbar.Colorbar or None
-        The colour bar, where `y` holds numbers.
+        The colour bar, if `y` holds numbers.
 
     See Also
     --------
-    sklearn.decomposition.PCA : The projection that is used.
+    sklearn.decomposition.PCA : The projection.
 
     Examples
     --------
@@ -461,7 +461,7 @@ class LatentSpaceDisplay:
         ax: Axes | None = None,
         **scatter_kwargs: Any,
     ) -> Self:
-        """Transform X and draw what comes out.
+        """Transform X and draw the result.
 
         Parameters
         ----------
@@ -470,9 +470,9 @@ class LatentSpaceDisplay:
         X : array-like of shape (n_samples, n_features)
             Rows to encode.
         y : array-like of shape (n_samples,) or None, default=None
-            Labels, or numbers, to colour the points by.
+            Labels or numbers that determine the colours of the points.
         ax : matplotlib.axes.Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         **scatter_kwargs : dict
             Further arguments for :meth:`matplotlib.axes.Axes.scatter`.
 
@@ -486,8 +486,8 @@ class LatentSpaceDisplay:
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         ValueError
-            If there is only one latent feature, or one row for several, or `y` has another length
-            than X.
+            If there is only one latent feature, or only one row for several, or if the lengths of
+            `y` and X differ.
         TypeError
             If the estimator has no ``transform``.
         """
@@ -499,7 +499,7 @@ class LatentSpaceDisplay:
         latent = np.asarray(estimator.transform(X))
         if latent.ndim != 2 or latent.shape[1] < 2:
             raise ValueError(
-                "A view in two dimensions needs at least 2 latent features, but transform gives "
+                "A view in two dimensions needs at least 2 latent features, but transform returns "
                 f"an array of shape {latent.shape}. Draw a single feature as a histogram."
             )
         labels = None if y is None else np.asarray(y)
@@ -517,7 +517,7 @@ class LatentSpaceDisplay:
         if len(latent) < 2:
             raise ValueError("A projection to two dimensions needs at least 2 rows, got 1.")
         pca = PCA(2, svd_solver="full")
-        # Latent features that are all constant have no variance to share out.
+        # If all latent features are constant, the ratios are 0 / 0.
         with np.errstate(invalid="ignore"):
             coordinates = pca.fit_transform(latent.astype(np.float64))
         first, second = np.nan_to_num(pca.explained_variance_ratio_)
@@ -534,7 +534,7 @@ class LatentSpaceDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         **scatter_kwargs : dict
             Further arguments for :meth:`matplotlib.axes.Axes.scatter`.
 
@@ -561,7 +561,7 @@ class LatentSpaceDisplay:
         for k, label in enumerate(np.unique(y)):
             look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
             self.points_.append(self._scatter(y == label, **{"label": str(label), **look, **style}))
-        # Beside the axes: no corner of a cloud of points is free for certain.
+        # Outside the axes, because points may lie in every corner.
         self.legend_ = self.ax_.legend(
             title="class",
             loc="upper left",
@@ -577,7 +577,7 @@ class LatentSpaceDisplay:
 
 
 def _dense_rows(X: Any) -> Array:
-    """Return X as rows of pixels; anything without two dimensions, or empty, is a ValueError."""
+    """Return X as rows of pixels; raise a ValueError if it is not two-dimensional, or empty."""
     rows = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
     if rows.ndim != 2 or len(rows) == 0:
         raise ValueError(
@@ -587,13 +587,13 @@ def _dense_rows(X: Any) -> Array:
 
 
 def _image_shape(n_pixels: int, image_shape: tuple[int, int] | None) -> tuple[int, int]:
-    """Return the shape of an image of that many pixels, by default a square."""
+    """Return the shape of an image with this number of pixels, by default a square."""
     if image_shape is None:
         side = math.isqrt(n_pixels)
         if side * side != n_pixels:
             raise ValueError(
-                f"The images have {n_pixels} pixels, which form no square. Give image_shape=(rows, "
-                "columns)."
+                f"The images have {n_pixels} pixels, which do not form a square. Pass "
+                "image_shape=(rows, columns)."
             )
         return side, side
     shape = tuple(int(side) for side in image_shape)

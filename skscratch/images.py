@@ -15,10 +15,10 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class RandomWarp:
-    """Rotate, scale, shear and shift each image by a little, each by its own draw.
+    """Rotate, scale, shear and shift each image slightly and at random.
 
-    An instance is a function of rows and a random generator: what the parameter `noise` of the
-    networks takes. Pixels are interpolated linearly; what comes in from outside the image is 0.
+    An instance is a function of rows and a random generator, as the parameter `noise` of the
+    networks accepts it. Pixels are interpolated linearly; those from outside the image are 0.
 
     Parameters
     ----------
@@ -29,11 +29,11 @@ class RandomWarp:
     shift : float, default=2.0
         Largest shift in each direction, in pixels.
     scale : float, default=0.1
-        Largest change of size: 0.1 is from 10 % smaller to 10 % larger.
+        Largest change of size: 0.1 means from 10 % smaller to 10 % larger.
     shear : float, default=0.1
         Largest shift of a line, relative to its distance from the centre.
     noise : float, default=0.0
-        Standard deviation of Gaussian noise that is added in the end.
+        Standard deviation of Gaussian noise that is added at the end.
 
     Raises
     ------
@@ -42,7 +42,7 @@ class RandomWarp:
 
     See Also
     --------
-    skscratch.AutoencoderTransformer : Its parameter `noise` takes such a function.
+    skscratch.AutoencoderTransformer : Its parameter `noise` accepts an instance.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class RandomWarp:
         X : ndarray of shape (n_images, height * width)
             Images.
         rng : numpy.random.Generator
-            Decides how.
+            Source of the random numbers.
 
         Returns
         -------
@@ -82,7 +82,8 @@ class RandomWarp:
         height, width = self.shape
         if X.shape[1] != height * width:
             raise ValueError(
-                f"Images of {height} × {width} have {height * width} columns, X has {X.shape[1]}."
+                f"Images of {height} × {width} have {height * width} columns, but X has "
+                f"{X.shape[1]}."
             )
         warped = self._interpolate(X, *self._sources(len(X), X.dtype, rng))
         if self.noise:
@@ -90,14 +91,14 @@ class RandomWarp:
         return warped
 
     def _sources(self, n: int, dtype: Any, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Return from where in its image each pixel comes: line and column, with fractions."""
+        """Return the source of each pixel in its image: line and column, with fractions."""
         height, width = self.shape
         draws = rng.uniform(-1, 1, size=(6, n, 1))
         angle = np.deg2rad(self.rotation) * draws[0]
         shear, shift = self.shear * draws[3], self.shift * draws[4:]
         tall, wide = 1 + self.scale * draws[1:3]
         cos, sin = np.cos(angle), np.sin(angle)
-        # Each pixel as seen from the centre, and a linear map of it for each image.
+        # Coordinates relative to the centre, and an affine map of them for each image.
         lines, columns = (
             (axis.ravel() - (length - 1) / 2).astype(dtype)
             for axis, length in zip(np.indices(self.shape), self.shape, strict=True)
@@ -133,5 +134,5 @@ class RandomWarp:
 
 
 def _between(a: Array, b: Array, share: Array) -> Array:
-    """Return a where the share is 0, b where it is 1, and linearly between."""
+    """Interpolate linearly from a, where the share is 0, to b, where it is 1."""
     return np.asarray(a + share * (b - a))

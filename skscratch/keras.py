@@ -1,10 +1,10 @@
-"""To Keras and back, with the same weights and the same predictions.
+"""Convert networks to Keras and back, with the same weights and the same predictions.
 
-Convert a network to Keras to serve it, prune it or go on training it; convert one from Keras to use
-it without TensorFlow. Keras is imported when one of the two functions is called, not before.
+Convert a network to Keras to serve it, prune it or continue training it; convert one from Keras to
+use it without TensorFlow. Keras is imported only when one of the two functions is called.
 
-What both sides have in common is a plain chain of layers on rows. What only one of them has is
-refused by name, so that a converted model never computes something else.
+Both sides support plain chains of layers on rows. Anything that only one of them supports raises an
+error that names it, so that a converted model never computes something else.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ __all__ = ["from_keras", "to_keras"]
 Array = npt.NDArray[Any]
 Estimator = MLPClassifier | MLPRegressor | AutoencoderTransformer
 # A layer and the values of its parameters.
-Given = tuple[Layer, dict[str, Array]]
+Entry = tuple[Layer, dict[str, Array]]
 
-# Activations that are one function of Keras, without a choice.
+# Activations without parameters -> Keras' functions.
 FUNCTIONS: dict[type[Activation], str] = {
     Identity: "linear",
     Sigmoid: "sigmoid",
@@ -66,7 +66,7 @@ FUNCTIONS: dict[type[Activation], str] = {
     SiLU: "silu",
     Softplus: "softplus",
 }
-# The class of keras.layers that is a layer's counterpart, and what to build it with.
+# Layer -> its counterpart in keras.layers, and the arguments to build it with.
 COUNTERPARTS: dict[type[Layer], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     Dense: ("Dense", lambda d: {"units": d.width, "use_bias": d.bias is not None}),
     LayerNorm: ("LayerNormalization", lambda n: {"epsilon": n.epsilon}),
@@ -77,36 +77,35 @@ COUNTERPARTS: dict[type[Layer], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     ELU: ("ELU", lambda a: {"alpha": a.alpha}),
     **{kind: ("Activation", lambda a: {"activation": FUNCTIONS[type(a)]}) for kind in FUNCTIONS},
 }
-# Keras' names of what a loss does to raw outputs.
+# Inverse links of losses -> Keras' names.
 LINKS = {"logistic": "sigmoid", "softmax": "softmax", "exp": "exponential"}
 
 
 def to_keras(model: Any, *, for_training: bool = True) -> Any:
-    """Build the Keras model that computes what a network of ours computes.
+    """Build the Keras model that computes the same as a network of skscratch.
 
     Parameters
     ----------
     model : MLPClassifier, MLPRegressor, AutoencoderTransformer, Network or Part
-        A fitted estimator, or a network of the core. An autoencoder becomes one model of two,
-        which ``get_layer("encoder")`` and ``get_layer("decoder")`` return; its `encoder_` alone is
-        a Part.
+        A fitted estimator, or a network of the core. An autoencoder becomes a model of two, which
+        ``get_layer("encoder")`` and ``get_layer("decoder")`` return; its `encoder_` alone is a
+        Part.
     for_training : bool, default=True
-        Keep what matters in training only: noise, dropout and penalties on activities. If False
+        Keep layers that act only in training: noise, dropout and penalties on activities. If False,
         these are left out, and a variational encoder returns its means. The predictions are the
         same.
 
     Returns
     -------
     keras.Model
-        A functional model in the network's dtype, not compiled. Its outputs are what
-        `predict_proba` returns (for two classes, the column of the second), or `predict`, or
-        `reconstruct`.
+        A functional model in the network's dtype, not compiled. Its outputs are those of
+        `predict_proba` (for two classes, the column of the second), `predict` or `reconstruct`.
 
     Raises
     ------
     ValueError
-        If a layer has no counterpart in Keras, named with those that have; or if the loss is one of
-        several quantiles, whose outputs Keras cannot order.
+        If a layer has no counterpart in Keras: the message names it and the supported ones; or if
+        the loss has several quantiles, whose outputs Keras cannot order.
     TypeError
         If `model` is of another class.
     ModuleNotFoundError
@@ -115,12 +114,12 @@ def to_keras(model: Any, *, for_training: bool = True) -> Any:
     Warns
     -----
     UserWarning
-        If weights are tied and the model is for training: each layer of Keras has a copy of its
-        own, and training makes them differ.
+        If weights are tied and the model is for training: each Keras layer has its own copy, and
+        training makes them differ.
 
     See Also
     --------
-    from_keras : The way back.
+    from_keras : The reverse conversion.
 
     Examples
     --------
@@ -143,7 +142,7 @@ def to_keras(model: Any, *, for_training: bool = True) -> Any:
     check_is_fitted(model)
     _warn_of_ties(model.network_, for_training)
     if isinstance(model, AutoencoderTransformer):
-        # The decoder brings its loss's link along.
+        # The decoder includes the inverse link of the loss.
         halves = {"encoder": model.encoder_, "decoder": model.decoder_}
         inputs = x = _input(keras, model.network_)
         for name, half in halves.items():
@@ -153,19 +152,19 @@ def to_keras(model: Any, *, for_training: bool = True) -> Any:
 
 
 def from_keras(model: Any, estimator: Any = None, classes: Any = None) -> Any:
-    """Build a network of ours, or a fitted estimator, that computes what a Keras model computes.
+    """Build a network of skscratch, or a fitted estimator, that computes the same as a Keras model.
 
     Parameters
     ----------
     model : keras.Model
-        A sequential or functional model that is one chain of these layers, models of them
-        included: Dense, Dropout, GaussianNoise, LayerNormalization, ActivityRegularization,
+        A sequential or functional model that is a single chain of these layers, or of models made
+        of them: Dense, Dropout, GaussianNoise, LayerNormalization, ActivityRegularization,
         Activation, ReLU, LeakyReLU, ELU, Softmax, and Flatten at the beginning. Activations are
         linear, sigmoid, tanh, relu, softmax, leaky_relu, elu, silu, softplus, and
         ``keras.ops.gelu(x, approximate=True)``.
     estimator : MLPClassifier, MLPRegressor or AutoencoderTransformer, default=None
-        What to make of it; it is copied. Its parameters of training are kept, and those that shape
-        the network are read off the model. None returns the bare network.
+        The estimator to build, which is copied. Its training parameters are kept, and those of the
+        network are taken from the model. None returns just the network.
     classes : array-like of shape (n_classes,), default=None
         The labels of a classifier, in the order of the model's outputs; None counts from 0.
         Several logistic outputs are labels that may occur together, and have no `classes`.
@@ -173,15 +172,14 @@ def from_keras(model: Any, estimator: Any = None, classes: Any = None) -> Any:
     Returns
     -------
     Network, MLPClassifier, MLPRegressor or AutoencoderTransformer
-        A network, to be called with rows, or to be trained on as `pretrained` of another
-        estimator; or an estimator that predicts. It can be trained further, with
-        ``warm_start=True`` or ``partial_fit``, by a fresh optimizer. Attributes that tell how
-        training went are missing.
+        A network, to be called with rows or passed as `pretrained` to another estimator; or an
+        estimator that predicts. It can be trained further, with ``warm_start=True`` or
+        ``partial_fit``, by a new optimizer. Attributes that describe training are missing.
 
     Raises
     ------
     ValueError
-        If the model has no counterpart, naming the layer and what is accepted; or if the
+        If the model has no counterpart: the message names the layer and what is accepted; or if the
         estimator cannot have such a network.
     TypeError
         If `model` or `estimator` is of another class.
@@ -190,12 +188,12 @@ def from_keras(model: Any, estimator: Any = None, classes: Any = None) -> Any:
 
     See Also
     --------
-    to_keras : The other way.
+    to_keras : The reverse conversion.
 
     Notes
     -----
-    Regularizers, constraints and initializers of Keras layers belong to their training, and are not
-    taken along.
+    Regularizers, constraints and initializers of Keras layers only affect training and are not
+    converted.
 
     Examples
     --------
@@ -234,12 +232,12 @@ def from_keras(model: Any, estimator: Any = None, classes: Any = None) -> Any:
             f"The model's input has shape {model.input_shape}. Accepted are rows of features, "
             "shape (None, n), or any shape that the first layer flattens."
         )
-    given = [entry for operation in operations for entry in _read(keras, operation)]
+    entries = [entry for operation in operations for entry in _read(keras, operation)]
     dtype = _dtype(operations)
     if estimator is None:
-        network = Network([layer for layer, _ in given] or [Identity()], n_in, dtype, rng=None)
-        return _filled(network, given)
-    return _fitted(clone(estimator), given, n_in, dtype, classes)
+        network = Network([layer for layer, _ in entries] or [Identity()], n_in, dtype, rng=None)
+        return _filled(network, entries)
+    return _fitted(clone(estimator), entries, n_in, dtype, classes)
 
 
 def _import_keras() -> Any:
@@ -258,7 +256,7 @@ def _expected() -> str:
     return "MLPClassifier, MLPRegressor, AutoencoderTransformer"
 
 
-# From here to Keras.
+# To Keras.
 
 
 def _input(keras: Any, stack: Network | Part) -> Any:
@@ -266,23 +264,23 @@ def _input(keras: Any, stack: Network | Part) -> Any:
 
 
 def _model(
-    keras: Any, stack: Network | Part, then: list[str], for_training: bool, name: str | None = None
+    keras: Any, stack: Network | Part, link: list[str], for_training: bool, name: str | None = None
 ) -> Any:
-    """Build the model of some layers, and of Keras' own activations behind them."""
+    """Build the model of these layers, followed by Keras activations."""
     dtype = stack.dtype.name
     inputs = x = _input(keras, stack)
     for layer, view, n_in in zip(stack.layers, stack.views, stack.widths, strict=False):
         kept = layer if for_training else layer.for_inference(n_in)
         if isinstance(kept, GELU):
-            # Keras' layer knows this activation in its other form only.
+            # Keras' layer has only the other form of this activation.
             x = keras.ops.gelu(x, approximate=True)
         elif isinstance(kept, TakeColumns):
             x = x[:, : kept.width]
         elif kept is not None:
-            twin = _counterpart(keras, kept, n_in, dtype)
-            x = twin(x)
-            twin.set_weights([getattr(view, param.name) for param in kept.params(n_in)])
-    for activation in then:
+            counterpart = _counterpart(keras, kept, n_in, dtype)
+            x = counterpart(x)
+            counterpart.set_weights([getattr(view, param.name) for param in kept.params(n_in)])
+    for activation in link:
         x = keras.layers.Activation(activation, dtype=dtype)(x)
     return keras.Model(inputs, x, name=name)
 
@@ -290,8 +288,8 @@ def _model(
 def _counterpart(keras: Any, layer: Layer, n_in: int, dtype: str) -> Any:
     if type(layer) not in COUNTERPARTS:
         known = ", ".join(sorted(kind.__name__ for kind in (*COUNTERPARTS, GELU, TakeColumns)))
-        passing = layer.for_inference(n_in) != layer
-        advice = " For prediction it has: for_training=False." if passing else ""
+        convertible = layer.for_inference(n_in) != layer
+        advice = " For prediction it has: for_training=False." if convertible else ""
         raise ValueError(f"Keras has no counterpart of {layer!r}.{advice} Accepted are {known}.")
     name, arguments = COUNTERPARTS[type(layer)]
     return getattr(keras.layers, name)(**arguments(layer), dtype=dtype)
@@ -300,7 +298,7 @@ def _counterpart(keras: Any, layer: Layer, n_in: int, dtype: str) -> Any:
 def _link(loss: Loss) -> list[str]:
     if isinstance(loss, Pinball) and len(loss.quantiles) > 1:
         raise ValueError(
-            f"The outputs of {loss!r} are put in order by sums, for which Keras has no layer. "
+            f"The outputs of {loss!r} are cumulative sums, for which Keras has no layer. "
             "Accepted is one quantile."
         )
     return [LINKS[loss.link]] if loss.link in LINKS else []
@@ -313,22 +311,22 @@ def _warn_of_ties(stack: Network | Part, for_training: bool) -> None:
         ties, layers = stack.network.ties, range(stack.start, stack.stop)
     if for_training and any(i in layers and j in layers for i, j in ties.items()):
         warnings.warn(
-            "Layers with tied weights get a copy each, which training in Keras makes differ. "
-            "for_training=False builds the model for prediction, without this warning.",
+            "Layers with tied weights get a copy each, and training in Keras makes the copies "
+            "differ. for_training=False builds the model for prediction, without this warning.",
             UserWarning,
             stacklevel=3,
         )
 
 
-# From Keras to here.
+# From Keras.
 
 
 def _chain(keras: Any, model: Any) -> Iterator[Any]:
-    """Yield the layers of a model one after another, those of models inside it included."""
+    """Yield the layers of a model in order, including those of models inside it."""
     if isinstance(model, keras.Sequential):
         if not model.built:
             raise ValueError(
-                f"The model {model.name!r} is not built: begin it with keras.Input, or call it "
+                f"The model {model.name!r} is not built: start it with keras.Input, or call it "
                 "with rows once."
             )
         operations = model.layers
@@ -337,7 +335,7 @@ def _chain(keras: Any, model: Any) -> Iterator[Any]:
         _refuse_branches(model)
     else:
         raise ValueError(
-            f"The model {model.name!r} computes by code of its own. Accepted are sequential and "
+            f"The model {model.name!r} computes with custom code. Accepted are sequential and "
             "functional models."
         )
     for operation in operations:
@@ -348,7 +346,7 @@ def _chain(keras: Any, model: Any) -> Iterator[Any]:
 
 
 def _refuse_branches(model: Any) -> None:
-    # Layers that are accepted have one input each, so only these two leave the chain.
+    # Accepted layers have one input each, so these are the only two ways to branch.
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
             f"The model {model.name!r} has {len(model.inputs)} inputs and {len(model.outputs)} "
@@ -368,20 +366,20 @@ def _input_shape(model: Any) -> tuple[int, ...]:
 
 
 def _dtype(operations: Sequence[Any]) -> str:
-    """Return the one dtype in which all layers compute."""
+    """Return the dtype in which all layers compute."""
     names = {op.compute_dtype for op in operations if hasattr(op, "compute_dtype")}
     if not names <= {"float32", "float64"} or len(names) > 1:
         raise ValueError(
-            f"The model computes in {' and '.join(sorted(names))}. Accepted is one of float32 "
-            "and float64."
+            f"The model computes in {' and '.join(sorted(names))}. Accepted is either float32 or "
+            "float64."
         )
     return names.pop() if names else "float32"
 
 
-def _read(keras: Any, operation: Any) -> list[Given]:
-    """Return our layers, with the values of their parameters, for one of Keras."""
+def _read(keras: Any, operation: Any) -> list[Entry]:
+    """Return the layers, with the values of their parameters, that correspond to a Keras layer."""
     layers = keras.layers
-    readers: dict[Any, Callable[[Any], list[Given] | None]] = {
+    readers: dict[Any, Callable[[Any], list[Entry] | None]] = {
         layers.Dense: lambda op: [_dense(op), *_activation(keras, op.activation, op)],
         layers.LayerNormalization: _layer_norm,
         layers.Dropout: lambda op: [(Dropout(op.rate), {})] if op.noise_shape is None else None,
@@ -395,28 +393,28 @@ def _read(keras: Any, operation: Any) -> list[Given]:
         layers.ELU: lambda op: [(ELU(float(op.alpha)), {})],
         layers.Softmax: lambda op: [(Softmax(), {})] if op.axis in (-1, 1) else None,
     }
-    # The class of what keras.ops.gelu leaves in a functional model has no public name.
+    # The operation of keras.ops.gelu in a functional model has no public class.
     if type(operation).__name__ == "Gelu" and operation.approximate:
         return [(GELU(), {})]
     read = readers.get(type(operation))
-    given = None if read is None else read(operation)
-    if given is None:
+    entries = None if read is None else read(operation)
+    if entries is None:
         known = ", ".join(sorted(kind.__name__ for kind in readers))
         raise ValueError(
             f"The layer {operation.name!r}, a {type(operation).__name__}, has no counterpart here. "
             f"Accepted are, in their usual form along the last axis, {known}, "
             "keras.ops.gelu(x, approximate=True), and Flatten at the beginning."
         )
-    return given
+    return entries
 
 
-def _dense(op: Any) -> Given:
+def _dense(op: Any) -> Entry:
     if not op.use_bias:
         return Dense(op.units, bias=None), {"W": op.kernel.numpy()}
     return Dense(op.units), {"W": op.kernel.numpy(), "b": op.bias.numpy()}
 
 
-def _layer_norm(op: Any) -> list[Given] | None:
+def _layer_norm(op: Any) -> list[Entry] | None:
     last_axis = tuple(np.atleast_1d(op.axis)) in {(-1,), (1,)}
     if not (last_axis and op.center and op.scale) or getattr(op, "rms_scaling", False):
         return None
@@ -424,30 +422,30 @@ def _layer_norm(op: Any) -> list[Given] | None:
     return [(LayerNorm(float(op.epsilon)), values)]
 
 
-def _relu(op: Any) -> list[Given] | None:
+def _relu(op: Any) -> list[Entry] | None:
     if op.max_value is not None or op.threshold:
         return None
     return _leaky_relu(op) if op.negative_slope else [(ReLU(), {})]
 
 
-def _leaky_relu(op: Any) -> list[Given] | None:
+def _leaky_relu(op: Any) -> list[Entry] | None:
     slope = float(op.negative_slope)
-    # Ours is max(x, slope x), which is another function where the slope is more than 1.
+    # Ours is max(x, slope x), which is a different function for slopes above 1.
     return [(LeakyReLU(slope), {})] if slope <= 1 else None
 
 
-def _activation(keras: Any, function: Any, op: Any) -> list[Given]:
+def _activation(keras: Any, function: Any, op: Any) -> list[Entry]:
     known: dict[Any, Activation] = {
         getattr(keras.activations, name): kind() for kind, name in FUNCTIONS.items()
     }
-    # Keras' own slope, where its function is named without one.
+    # The default slope of Keras' function.
     known[keras.activations.leaky_relu] = LeakyReLU(0.2)
     known[keras.activations.elu] = ELU()
     if function not in known:
         name = getattr(function, "__name__", repr(function))
         names = ", ".join(sorted(of.__name__ for of in known))
         advice = (
-            " Of gelu the form by tanh is, as keras.ops.gelu(x, approximate=True)."
+            " Only the tanh form of gelu is accepted: keras.ops.gelu(x, approximate=True)."
             if function is keras.activations.gelu
             else ""
         )
@@ -459,10 +457,10 @@ def _activation(keras: Any, function: Any, op: Any) -> list[Given]:
     return [] if isinstance(activation, Identity) else [(activation, {})]
 
 
-def _filled(network: Network, given: list[Given]) -> Network:
-    """Write the given values into a network with the same parameters in the same order."""
+def _filled(network: Network, entries: list[Entry]) -> Network:
+    """Write the values into a network with the same parameters in the same order."""
     views = [view for view in network.views if vars(view)]
-    values = [values for layer, values in given if layer.params(1)]
+    values = [values for layer, values in entries if layer.params(1)]
     for view, of_layer in zip(views, values, strict=True):
         for name, array in of_layer.items():
             getattr(view, name)[...] = array
@@ -473,16 +471,16 @@ def _filled(network: Network, given: list[Given]) -> Network:
 
 
 def _fitted(
-    estimator: Estimator, given: list[Given], n_in: int, dtype: str, classes: Any
+    estimator: Estimator, entries: list[Entry], n_in: int, dtype: str, classes: Any
 ) -> Estimator:
     """Give an estimator the parameters and the network that it would have after a fit."""
     y: Any = None
     if isinstance(estimator, MLPClassifier):
-        given, y = _outputs_and_labels(given, classes)
-    layers = [layer for layer, _ in given]
+        entries, y = _outputs_and_labels(entries, classes)
+    layers = [layer for layer, _ in entries]
     if isinstance(estimator, AutoencoderTransformer):
         if estimator.tied_weights is True:
-            raise ValueError("tied_weights=True ties weights, which a Keras model does not.")
+            raise ValueError("tied_weights=True does not fit a Keras model, whose weights differ.")
         estimator.set_params(**_autoencoder_parameters(layers, n_in))
     else:
         estimator.set_params(**_perceptron_parameters(layers), pretrained=None)
@@ -495,41 +493,41 @@ def _fitted(
     architecture = estimator._architecture(data)
     network, loss = architecture.network(n_in, dtype, RandomDraws(0)), architecture.loss
     link = [Activation.named(loss.link)] if loss.link in Activation.members() else []
-    needed, there = _shape([*network.layers, *link]), _shape(layers)
-    if needed != there:
+    nearest, actual = _shape([*network.layers, *link]), _shape(layers)
+    if nearest != actual:
         raise ValueError(
             f"No parameters of {type(estimator).__name__} with {loss!r} describe the model: its "
-            f"layers are {there}, the nearest are {needed}. Without an estimator, from_keras "
+            f"layers are {actual}, the nearest are {nearest}. Without an estimator, from_keras "
             "returns it as a network."
         )
     estimator._start_history()
-    estimator.network_ = _filled(network, given)
+    estimator.network_ = _filled(network, entries)
     estimator._fitted_loss = loss
     return estimator
 
 
-def _outputs_and_labels(given: list[Given], classes: Any) -> tuple[list[Given], Array]:
-    """Return the layers with the outputs that MLPClassifier has, and labels, one row for each.
+def _outputs_and_labels(entries: list[Entry], classes: Any) -> tuple[list[Entry], Array]:
+    """Return the layers with the outputs of an MLPClassifier, and labels, one row for each.
 
-    It knows two classes by one logistic output, and more by a softmax over the sorted labels.
+    It has one logistic output for two classes, and a softmax over the sorted labels for more.
     """
-    dense, activation = [None, None, *(layer for layer, _ in given)][-2:]
+    dense, activation = [None, None, *(layer for layer, _ in entries)][-2:]
     if not (isinstance(dense, Dense) and isinstance(activation, Sigmoid | Softmax)):
         raise ValueError(
-            "A classifier's model ends in Dense with sigmoid or softmax behind it. Where it puts "
-            "out logits, add keras.layers.Softmax() or keras.layers.Activation('sigmoid')."
+            "A classifier's model must end in Dense followed by sigmoid or softmax. If it returns "
+            "logits, add keras.layers.Softmax() or keras.layers.Activation('sigmoid')."
         )
     n_out = dense.width
-    together = isinstance(activation, Sigmoid) and n_out > 1
-    if together and classes is not None:
+    multilabel = isinstance(activation, Sigmoid) and n_out > 1
+    if multilabel and classes is not None:
         raise ValueError("Labels that may occur together are columns: they have no classes.")
-    if together:
-        return given, np.eye(n_out, dtype=int)
+    if multilabel:
+        return entries, np.eye(n_out, dtype=int)
     n_classes = max(2, n_out)
     labels = np.arange(n_classes) if classes is None else np.asarray(classes)
     order = np.argsort(labels)
     if labels.shape != (n_classes,) or len(np.unique(labels)) < n_classes:
-        raise ValueError(f"The model tells {n_classes} classes apart, but classes is {classes!r}.")
+        raise ValueError(f"The model has {n_classes} classes, but classes is {classes!r}.")
     columns = np.eye(n_out)
     if n_out == 1:
         mix = columns * (order[1] - order[0])
@@ -537,14 +535,14 @@ def _outputs_and_labels(given: list[Given], classes: Any) -> tuple[list[Given], 
         mix = columns[:, order[1:]] - columns[:, order[:1]]
     else:
         mix = columns[:, order]
-    mixed = {name: array @ mix.astype(array.dtype) for name, array in given[-2][1].items()}
+    mixed = {name: array @ mix.astype(array.dtype) for name, array in entries[-2][1].items()}
     last = activation if n_out > 2 else Sigmoid()
     head = dataclasses.replace(dense, width=mix.shape[1])
-    return [*given[:-2], (head, mixed), (last, {})], labels
+    return [*entries[:-2], (head, mixed), (last, {})], labels
 
 
 def _perceptron_parameters(layers: list[Layer]) -> dict[str, Any]:
-    """Read the parameters of an MLP off its layers; what they do not fit shows itself later."""
+    """Infer the parameters of an MLP from its layers; the caller checks that they match."""
     first, *dense = _blocks(layers)
     hidden = dense[:-1]
     return {
@@ -557,11 +555,13 @@ def _perceptron_parameters(layers: list[Layer]) -> dict[str, Any]:
 
 
 def _autoencoder_parameters(layers: list[Layer], n_in: int) -> dict[str, Any]:
-    """Read the parameters of an autoencoder off its layers, the narrowest being the latent one."""
+    """Infer the parameters of an autoencoder from its layers; the narrowest is the latent one."""
     first, *dense = _blocks(layers)
     widths = [_width(block) for block in dense]
     if len(widths) < 2:
-        raise ValueError(f"An autoencoder has two dense layers or more, the model {len(widths)}.")
+        raise ValueError(
+            f"An autoencoder needs at least two dense layers, but the model has {len(widths)}."
+        )
     middle = int(np.argmin(widths[:-1]))
     hidden = [*dense[:middle], *dense[middle + 1 : -1]]
     penalties = [layer.l1 for layer in layers if isinstance(layer, ActivityPenalty)]
@@ -574,12 +574,12 @@ def _autoencoder_parameters(layers: list[Layer], n_in: int) -> dict[str, Any]:
         "latent_activation": _activation_of(dense[middle]).name,
         "output_activation": _activation_of(dense[-1]).name,
         "dropout": _dropout_of(hidden[0]) if hidden else 0.0,
-        # The estimator shares its penalties out over the features.
+        # The estimator divides its penalties by the number of features.
         "sparsity": penalties[0] * n_in if penalties else 0.0,
         "sparsity_target": None,
         "contraction": 0.0,
         "beta": 0.0,
-        # A Keras model shares no weights.
+        # Keras layers do not share weights.
         "tied_weights": False,
     }
 
@@ -590,7 +590,7 @@ def _noise_parameters(first: list[Layer]) -> dict[str, Any]:
 
 
 def _blocks(layers: list[Layer]) -> list[list[Layer]]:
-    """Cut layers before each dense one; the first block is what comes before them all."""
+    """Cut the layers before each dense one; the first block holds those before all of them."""
     blocks: list[list[Layer]] = [[]]
     for layer in layers:
         if isinstance(layer, Dense):
@@ -616,14 +616,14 @@ def _named(activation: Activation) -> str | Activation:
 
 
 def _one_or_each(values: list[Any], default: Any) -> Any:
-    """Return what to write for all hidden layers: one value where they agree."""
+    """Return the parameter for all hidden layers: a single value if they agree."""
     if any(value != values[0] for value in values):
         return values
     return values[0] if values else default
 
 
 def _shape(layers: Sequence[Layer]) -> list[Layer]:
-    """Return layers without what makes no difference to the outputs."""
+    """Return the layers without details that do not affect the outputs."""
     return [_plain(layer) for layer in layers if not isinstance(layer, Identity)]
 
 
@@ -631,6 +631,6 @@ def _plain(layer: Layer) -> Layer:
     if isinstance(layer, Dense):
         return Dense(layer.width, bias=None if layer.bias is None else Zeros())
     if isinstance(layer, ActivityPenalty):
-        # Divided and multiplied again, a weight may differ in its last bit.
+        # After division and multiplication, a weight may differ in its last bit.
         return ActivityPenalty(float(np.float32(layer.l1)))
     return layer

@@ -1,10 +1,10 @@
-"""Saving estimators and whole pipelines, so that a file from a stranger cannot run code.
+"""Save estimators and whole pipelines to files that cannot run code when they are loaded.
 
-A pickle can do anything when it is opened. `skops.io` writes a zip archive instead: the arrays, and
-a text that says which classes to build from them. This module adds what skops leaves to its users:
-an explicit list of the classes that a file may name; checks of what was built, because skops sets
-attributes and calls no constructor; the versions that wrote a file; and one kind of error for
-whatever is wrong with it.
+A pickle can run any code when it is opened. `skops.io` writes a zip archive instead: the arrays,
+and a description of the classes to build from them. This module adds what skops leaves to its
+users: an explicit list of the classes that a file may name; checks of the objects built, because
+skops sets attributes and calls no constructor; the versions that wrote a file; and one kind of
+error for any invalid file.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from skscratch.images import RandomWarp
 __all__ = ["load", "save"]
 
 ESTIMATORS = (MLPClassifier, MLPRegressor, AutoencoderTransformer, LinearSVM)
-# What the estimators are made of, besides the registered parts.
+# Classes inside the estimators, besides the registered parts.
 HELPERS = (
     Network,
     TrainingState,
@@ -73,9 +73,9 @@ VERSIONS = {"skscratch": __version__, "scikit-learn": sklearn.__version__}
 
 # Members of the archive.
 SCHEMA, VERSIONS_FILE = "schema.json", "skscratch.json"
-# How large a description may be, unless it is less than so many times what it takes in the file.
+# A description must be smaller than this, or less than this many times its compressed size.
 LARGEST_SCHEMA, LARGEST_RATIO = 1 << 26, 100
-# What passes rows through an estimator.
+# Methods that pass rows through an estimator.
 METHODS = (
     "predict",
     "predict_proba",
@@ -89,8 +89,8 @@ METHODS = (
 def save(estimator: Any, file: str | os.PathLike[str]) -> None:
     """Write an estimator or a pipeline to a file, fitted or not.
 
-    The file appears whole or not at all: it is written under another name and renamed. Before that
-    it is read back, so that whatever `load` would refuse is refused here.
+    The file is written completely or not at all: it is written under another name and then renamed.
+    Before that it is read back, so that anything `load` would reject is rejected here.
 
     Parameters
     ----------
@@ -98,14 +98,14 @@ def save(estimator: Any, file: str | os.PathLike[str]) -> None:
         An estimator of skscratch, or one of scikit-learn's, such as a pipeline or a search that
         holds estimators of skscratch.
     file : str or path-like
-        Where to write; ``.skops`` is the usual ending, and none is added. An existing file is
+        Where to write; ``.skops`` is the usual extension, and none is added. An existing file is
         replaced.
 
     Raises
     ------
     ValueError
         If something in the estimator cannot be saved: the message names the parameter or the
-        attribute. Nothing is written then.
+        attribute, and nothing is written.
     OSError
         If the file cannot be written.
     ImportError
@@ -113,19 +113,20 @@ def save(estimator: Any, file: str | os.PathLike[str]) -> None:
 
     See Also
     --------
-    load : Read it again.
-    skscratch.core.Network : Its own `save` needs no skops.
+    load : Read an estimator.
+    skscratch.core.Network : Its method `save` does not need skops.
 
     Notes
     -----
-    The state of training is saved too: an estimator that is loaded and trained further, with
+    The state of training is also saved: an estimator that is loaded and trained further, with
     ``warm_start=True`` or ``partial_fit``, takes the same steps to the bit. Callbacks are left out.
 
-    Functions are not saved, because a file must not be able to name one. That concerns a `noise`
-    of your own (a `RandomWarp` is saved), scorers made by `make_scorer` (name one of scikit-learn's
-    instead), and the functions that some of scikit-learn's estimators take or keep; NumPy's and
-    SciPy's ufuncs are the exception. Where `noise` is a function, set it to None before saving:
-    predictions do not need it. Nor are trees saved, and whatever else skops does not trust.
+    Functions are not saved, because a file must not be able to name one. This applies to a custom
+    `noise` function (a `RandomWarp` is saved), scorers made by `make_scorer` (name one of
+    scikit-learn's instead), and the functions that some of scikit-learn's estimators take or store;
+    NumPy's and SciPy's ufuncs are the exception. If `noise` is a function, set it to None before
+    saving: predictions do not need it. Trees, and anything else that skops does not trust, are not
+    saved either.
 
     Examples
     --------
@@ -146,15 +147,15 @@ def save(estimator: Any, file: str | os.PathLike[str]) -> None:
     """
     import_skops()
     if not isinstance(estimator, BaseEstimator):
-        raise ValueError(f"Cannot save a {type(estimator).__name__}, which is no estimator.")
-    # The attributes of one moment, should another thread fit the estimator.
+        raise ValueError(f"Cannot save a {type(estimator).__name__}, which is not an estimator.")
+    # A consistent set of attributes, in case another thread fits the estimator.
     estimator = copy.copy(estimator)
     content, error = _try_to_write(estimator)
     if content is None:
         raise ValueError(
-            f"Cannot save {_culprit(estimator)}: {_text(error)} Saved are numbers, texts, arrays, "
-            "lists and dicts of these, the parts of skscratch, and scikit-learn's estimators, "
-            "splitters and named scorers; functions and other classes are not."
+            f"Cannot save {_culprit(estimator)}: {_text(error)} Accepted are numbers, strings, "
+            "arrays, lists and dicts of these, the parts of skscratch, and scikit-learn's "
+            "estimators, splitters and named scorers; functions and other classes are not."
         ) from error
     _put(Path(file), content)
 
@@ -175,8 +176,8 @@ def load(file: str | os.PathLike[str]) -> Any:
     Raises
     ------
     ValueError
-        If the file holds anything else, or is damaged, or names a class that is unknown here. The
-        message names the file.
+        If the file contains anything else, is damaged, or names an unknown class. The message names
+        the file.
     OSError
         If the file cannot be read; FileNotFoundError if there is none.
     ImportError
@@ -195,11 +196,11 @@ def load(file: str | os.PathLike[str]) -> Any:
     -----
     A file may name the classes of skscratch, parts that are registered in this process, and
     scikit-learn's estimators, splitters and named scorers. Nothing else is imported, called or
-    unpickled. An activation, a layer, a loss or an optimizer of your own is registered by importing
-    the module that defines it.
+    unpickled. A custom activation, layer, loss or optimizer is registered by importing the module
+    that defines it.
 
-    That says nothing about whether the numbers in the file are good: whoever made it decides what
-    the estimator predicts.
+    This does not mean that the numbers in the file can be trusted: its author determines what the
+    estimator predicts.
 
     Examples
     --------
@@ -214,26 +215,26 @@ def load(file: str | os.PathLike[str]) -> Any:
     """
     import_skops()
     path = Path(file)
-    # Read whole, so that an OSError is always the disk's: zipfile also raises one when damaged
-    # offsets send it before the beginning of a file.
+    # Read in full first, so that an OSError always comes from the disk: zipfile also raises one if
+    # a damaged offset points before the beginning of a file.
     content = path.read_bytes()
     with _naming(path):
         versions = _versions(content)
     if versions != VERSIONS:
-        theirs, ours = (" and ".join(map(" ".join, v.items())) for v in (versions, VERSIONS))
+        saved, current = (" and ".join(map(" ".join, v.items())) for v in (versions, VERSIONS))
         warnings.warn(
-            f"{str(path)!r} was saved by {theirs}; these are {ours}. What it predicts may differ.",
+            f"{str(path)!r} was saved by {saved}; these are {current}. Predictions may differ.",
             stacklevel=2,
         )
     with _naming(path):
         estimator = _read(content)
         if not isinstance(estimator, BaseEstimator):
-            raise ValueError(f"It holds a {type(estimator).__name__}.")
+            raise ValueError(f"It contains a {type(estimator).__name__}.")
     return estimator
 
 
 def import_skops() -> Any:
-    """Return the module `skops.io`, or raise an ImportError that says how to install it."""
+    """Return the module `skops.io`, or raise an ImportError with the command that installs it."""
     try:
         from skops import io as skops_io
     except ImportError as error:
@@ -246,14 +247,14 @@ def import_skops() -> Any:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged or hostile file raises into a ValueError that names it."""
+    """Turn any error raised by a damaged or hostile file into a ValueError that names the file."""
     try:
         yield
     # Reading goes through skops, scikit-learn, NumPy, SciPy and zipfile.
     except Exception as error:
         raise ValueError(
             f"{str(path)!r} is not an estimator saved by skscratch.persistence.save, or it is "
-            f"damaged, or a class of your own is not imported: {_text(error)}"
+            f"damaged, or a custom class is not imported: {_text(error)}"
         ) from error
 
 
@@ -262,7 +263,7 @@ def _text(error: BaseException | None) -> str:
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Write a file next to its destination, then put it there in one step."""
+    """Write a file next to its destination, then move it there in one step."""
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with unfinished.open("xb") as stream:
@@ -276,11 +277,11 @@ def _put(path: Path, content: bytes) -> None:
 
 
 def _try_to_write(value: Any) -> tuple[bytes | None, Exception | None]:
-    """Return what to write to a file, or why it cannot be written and read."""
+    """Return the content of a file, or the error that writing or reading it raises."""
     try:
         content = _write(value)
         _read(content)
-    except Exception as error:  # noqa: BLE001  any class may be in there, and may raise anything
+    except Exception as error:  # noqa: BLE001  the value may hold any class, and raise anything
         return None, error
     return content, None
 
@@ -300,7 +301,7 @@ def _write(value: Any) -> bytes:
 
 
 def _for_skops(value: Any) -> Any:
-    """Return a copy without callbacks, in which stand-ins replace what skops cannot write.
+    """Return a copy without callbacks, with stand-ins for objects that skops cannot write.
 
     The copy shares its arrays with the original.
     """
@@ -312,8 +313,8 @@ def _for_skops(value: Any) -> Any:
         elif isinstance(part, BaseEstimator) and CALLBACKS in vars(part):
             replaced[id(vars(part)[CALLBACKS])] = None
         elif isinstance(part, Corruption) and not isinstance(part.function, RandomWarp):
-            # The layer does nothing in prediction; where its function is still a parameter, that
-            # is what cannot be saved.
+            # The layer does nothing in prediction. If its function is still a parameter, saving
+            # fails because of the parameter.
             replaced[id(part)] = Corruption()
         elif (stand_in := _stand_in(part)) is not None:
             replaced[id(part)] = stand_in
@@ -328,7 +329,7 @@ def _for_skops(value: Any) -> Any:
 
 
 class _StandIn:
-    """Something that skops cannot write, as plain data; the class, called with them, makes it."""
+    """An object that skops cannot write, as plain data; calling the class with them rebuilds it."""
 
     make: Callable[..., Any]
     data: Any
@@ -348,34 +349,34 @@ class _StandIn:
 
 
 class _Floats(_StandIn):
-    """A list of floats, as an array: a curve takes a twentieth of the room."""
+    """A list of floats, as an array: a curve takes a twentieth of the space."""
 
     make = staticmethod(np.ndarray.tolist)
 
 
 class _Pairs(_StandIn):
-    """A dict, as pairs: skops turns keys into texts, and the text 'False' is a true value."""
+    """A dict, as pairs: skops turns keys into strings, and the string 'False' is true."""
 
     make = staticmethod(dict[Any, Any])
 
 
 class _NamedScorer(_StandIn):
-    """One of scikit-learn's scorers, by its name: it holds a function."""
+    """One of scikit-learn's scorers, by name, because it holds a function."""
 
     make = staticmethod(get_scorer)
 
 
 class _Requests(_StandIn):
-    """What ``set_fit_request`` and its like asked for: scikit-learn's refers to its owner."""
+    """Metadata requests, such as those of ``set_fit_request``: the original refers to its owner."""
 
     @staticmethod
     def make(data: Any) -> MetadataRequest:
         owner, requests = data
-        made = MetadataRequest(owner)
+        result = MetadataRequest(owner)
         for method, request in requests.items():
             for parameter, alias in request.items():
-                getattr(made, method).add_request(param=parameter, alias=alias)
-        return made
+                getattr(result, method).add_request(param=parameter, alias=alias)
+        return result
 
 
 def _stand_in(part: Any) -> _StandIn | None:
@@ -401,7 +402,7 @@ def _scorers() -> dict[str, Any]:
 
 
 def _culprit(estimator: BaseEstimator) -> str:
-    """Say what it is that cannot be saved: an attribute of the innermost estimator that has it."""
+    """Name the object that cannot be saved: an attribute of the innermost estimator with it."""
     estimators = [part for part in _parts(estimator) if isinstance(part, BaseEstimator)]
     for part in reversed(estimators):
         for name, value in vars(part).items():
@@ -416,19 +417,19 @@ def _culprit(estimator: BaseEstimator) -> str:
 
 
 def _text_of(content: bytes, member: str) -> Any:
-    """Return what one of the texts in a file says, unless the file is larger than it seems."""
+    """Parse one of the JSON members of a file, unless a member is larger than it seems."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for info in archive.infolist():
-            most = info.compress_size
+            limit = info.compress_size
             if info.filename == SCHEMA:
-                most = max(LARGEST_SCHEMA, LARGEST_RATIO * most)
-            if info.file_size > most:
-                raise ValueError(f"{info.filename!r} is compressed, which it was not.")
+                limit = max(LARGEST_SCHEMA, LARGEST_RATIO * limit)
+            if info.file_size > limit:
+                raise ValueError(f"{info.filename!r} is compressed, which `save` does not do.")
         return json.loads(archive.read(member))
 
 
 def _versions(content: bytes) -> dict[str, str]:
-    """Return the versions that a file was written by."""
+    """Return the versions that wrote a file."""
     versions = _text_of(content, VERSIONS_FILE)
     if versions.keys() != VERSIONS.keys() or not all(isinstance(v, str) for v in versions.values()):
         raise ValueError(f"{VERSIONS_FILE!r} does not name the versions.")
@@ -436,7 +437,7 @@ def _versions(content: bytes) -> dict[str, str]:
 
 
 def _read(content: bytes) -> Any:
-    """Build what a file describes, and check it."""
+    """Build the object that a file describes, and check it."""
     trusted = _trusted()
     _check_roles(_text_of(content, SCHEMA), trusted)
     # Inconsistent data may cause warnings before an error. `load` itself warns about versions.
@@ -453,11 +454,11 @@ def _read(content: bytes) -> Any:
 
 
 def _trusted() -> dict[str, str]:
-    """Return the classes that a file may name, each with skops' word for how it is built.
+    """Return the classes that a file may name, each with skops' name of the way it is built.
 
     Besides these, skops trusts scikit-learn's estimators, plain data and ufuncs.
     """
-    # A part is trusted where its name leads to it: skops knows classes of modules only.
+    # A part is trusted only if its name leads to it: skops finds only classes in modules.
     registered = [
         member
         for family in Named.__subclasses__()
@@ -476,7 +477,7 @@ def _trusted() -> dict[str, str]:
 
 @cache
 def _splitters_and_scorers() -> list[type]:
-    """Return scikit-learn's splitters, and its scorers that hold no function."""
+    """Return scikit-learn's splitters, and its scorers without a function."""
     # Public names that are experimental may be missing.
     public = [vars(model_selection).get(name) for name in model_selection.__all__]
     splitters = [kind for kind in public if isinstance(kind, type) and hasattr(kind, "split")]
@@ -490,7 +491,7 @@ def _name(kind: type) -> str:
 
 
 def _check_roles(schema: Any, trusted: dict[str, str]) -> None:
-    """Refuse a trusted class in a place where skops would call it with arguments of the file's."""
+    """Reject a trusted class where skops would call it with arguments from the file."""
     waiting = [schema]
     while waiting:
         node = waiting.pop()
@@ -506,9 +507,9 @@ def _check_roles(schema: Any, trusted: dict[str, str]) -> None:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """Yield a value and what it is made of, each object once, the outer before the inner.
+    """Yield a value and its parts, each object once, outer ones before inner ones.
 
-    Objects of unknown classes are not looked into.
+    The parts of objects of unknown classes are left out.
     """
     trusted = _trusted()
     seen: dict[int, Any] = {}
@@ -547,7 +548,7 @@ def _check_part(part: Any) -> None:
 def _check_stack(stack: Stack) -> None:
     """Rebuild a network from its description, and pass a row through it."""
     if isinstance(stack, Network):
-        # Every recipe and every shape is checked once more.
+        # This checks every recipe and every shape again.
         Network.from_dict(stack.to_dict(), stack.params)
     elif isinstance(stack, Part):
         n_layers = len(stack.network.layers)
@@ -559,26 +560,26 @@ def _check_stack(stack: Stack) -> None:
 
 
 def _check_random(random: np.random.RandomState | np.random.Generator) -> None:
-    """Raise a ValueError if a generator would read behind its own memory: NumPy does not look."""
+    """Raise a ValueError if a generator would read beyond its memory: NumPy does not check."""
     if isinstance(random, np.random.RandomState):
         state: Any = random.get_state(legacy=False)
     else:
         state = random.bit_generator.state
-    place, most = state.get("buffer_pos", 0), 4
+    position, limit = state.get("buffer_pos", 0), 4
     if state["bit_generator"] == "MT19937":
-        place, most = state["state"]["pos"], 624
-    if not 0 <= place <= most:
-        raise ValueError(f"{state['bit_generator']} cannot be at place {place}.")
+        position, limit = state["state"]["pos"], 624
+    if not 0 <= position <= limit:
+        raise ValueError(f"{state['bit_generator']} cannot be at position {position}.")
 
 
 def _check_estimator(estimator: Any) -> None:
-    """Raise an error if parameters are not valid, or if fitted attributes do not fit together."""
+    """Raise an error if parameters are invalid or fitted attributes are inconsistent."""
     kind = type(estimator)
     for name in vars(estimator):
         if callable(getattr(kind, name, None)):
             raise ValueError(f"{kind.__name__}.{name} is a method, not an attribute.")
     estimator.get_params(deep=False)
-    # Not among scikit-learn's public names, but part of every estimator of its own and of ours.
+    # Not among scikit-learn's public names, but part of all of its estimators and of ours.
     if hasattr(estimator, "_parameter_constraints"):
         estimator._validate_params()
     if isinstance(estimator, ESTIMATORS) and hasattr(estimator, "n_features_in_"):
@@ -586,9 +587,9 @@ def _check_estimator(estimator: Any) -> None:
 
 
 def _try_out(estimator: Any) -> None:
-    """Pass a row through a fitted estimator, whose numbers are replaced by 0.
+    """Pass a row through a fitted estimator whose parameters are replaced by 0.
 
-    The real ones may well lead to infinite outputs for a row that is nothing like the data.
+    The actual ones may lead to infinite outputs for a row that is unlike the data.
     """
     if hasattr(estimator, "coef_"):
         shapes = np.shape(estimator.coef_), np.shape(estimator.intercept_)
@@ -607,7 +608,7 @@ def _try_out(estimator: Any) -> None:
     outputs = {name: getattr(blank, name)(row) for name in METHODS if hasattr(blank, name)}
     for name in ("predict_proba", "decision_function"):
         if name in outputs:
-            # Two classes may share a column, and a class that is alone has the other's beside it.
+            # Two classes may share a column, and a single class has a column for the other.
             n_scores = outputs[name].shape[1] if outputs[name].ndim == 2 else 2
             if n_scores != max(2, len(blank.classes_)):
                 raise ValueError(f"{n_scores} scores do not fit {len(blank.classes_)} classes.")

@@ -224,7 +224,7 @@ def test_idx_gzip_with_any_byte_changed_is_refused_or_harmless(tmp_path):
         (b"\0\0\x0d\x01\0\0\0\0", r"type 0x0d \(float\).*Only 0x08.*right file"),
         (b"\0\0\x07\x01\0\0\0\0", r"type 0x07 \(unknown\).*Only 0x08.*right file"),
         (b"\0\0\x08\0a", "no dimensions"),
-        (b"\0\0\x08\x41" + 65 * b"\0\0\0\x01" + b"a", "NumPy refuses"),
+        (b"\0\0\x08\x41" + 65 * b"\0\0\0\x01" + b"a", "NumPy rejects"),
         (b"\x1f\x8bnot gzip after all", "cannot be unpacked.*again"),
         # Without the time stamp, so that tests have the same names in each process.
         (
@@ -248,7 +248,7 @@ def test_idx_errors_state_the_problem(tmp_path, content, message):
 def test_idx_shape_too_large_for_numpy(tmp_path):
     path = tmp_path / "bad-file"
     path.write_bytes(b"\0\0\x08\x03" + b"\0\0\0\0" + 8 * b"\xff")
-    with pytest.raises(ValueError, match="bad-file.*NumPy refuses"):
+    with pytest.raises(ValueError, match="bad-file.*NumPy rejects"):
         read_idx(path)
 
 
@@ -367,8 +367,8 @@ def test_mnist_folder_empty(tmp_path):
         ({"y_test": np.zeros(7)}, "t10k-images.* 3 images .*t10k-labels.* 7 labels.*mixed up"),
         ({"y_train": [0, 1, 2, 3, 4, 5, 10]}, "train-labels.*outside 0 to 9.*10.*right file"),
         ({"y_test": [0, 255, 1]}, "t10k-labels.*outside 0 to 9.*255.*right file"),
-        ({"x_train": np.zeros(7)}, r"train-images.*shape \(7,\).*not images.*swapped"),
-        ({"y_train": np.zeros((7, 3, 4))}, r"train-labels.*shape \(7, 3, 4\).*not labels.*swapped"),
+        ({"x_train": np.zeros(7)}, r"train-images.*shape \(7,\).*but images.*swapped"),
+        ({"y_train": np.zeros((7, 3, 4))}, r"train-labels.*shape \(7, 3, 4\).*but labels.*swapped"),
         (
             {"x_test": np.zeros((3, 4, 4))},
             r"train-images.*\(3, 4\).*t10k-images.*\(4, 4\).*together",
@@ -467,7 +467,7 @@ def test_npz_is_never_unpickled(tmp_path):
     path = tmp_path / "mnist.npz"
     np.savez(path, **(tiny_arrays() | {"y_train": trap}))
     with pytest.raises(
-        ValueError, match="mnist.npz is damaged, or holds what is not a plain array"
+        ValueError, match="mnist.npz is damaged, or contains more than plain arrays"
     ):
         load_mnist(path)
     path.write_bytes(pickle.dumps(Trap()))
@@ -480,8 +480,8 @@ def test_npz_is_never_unpickled(tmp_path):
     ("key", "value", "message"),
     [
         ("x_train", np.zeros((7, 3, 4)), "x_train in .*mnist.npz.*float64, not uint8.*unscaled"),
-        ("x_train", np.zeros((7, 12), np.uint8), "x_train in .*mnist.npz.*not images"),
-        ("y_test", np.zeros(3), "y_test in .*mnist.npz.*float64, not whole numbers"),
+        ("x_train", np.zeros((7, 12), np.uint8), "x_train in .*mnist.npz.*but images"),
+        ("y_test", np.zeros(3), "y_test in .*mnist.npz.*float64, not integers"),
         ("y_test", np.array([1, -1, 2]), "y_test in .*mnist.npz.*outside 0 to 9.*-1"),
         ("y_test", np.zeros(4, int), "x_test in .*3 images but y_test in .*mnist.npz.*4 labels"),
     ],

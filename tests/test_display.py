@@ -151,7 +151,7 @@ def test_images_need_not_be_square(images, ax):
 
 def test_an_image_shape_that_cannot_be_guessed_is_required(images, ax):
     pca = PCA(3).fit(images.X_train[:, :50])
-    with pytest.raises(ValueError, match="50 pixels, which form no square"):
+    with pytest.raises(ValueError, match="50 pixels, which do not form a square"):
         ReconstructionDisplay.from_estimator(pca, images.X_test[:, :50], ax=ax)
 
 

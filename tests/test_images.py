@@ -76,5 +76,5 @@ def test_pixels_stay_in_their_range_and_dtype(X, rotation, shift):
 
 
 def test_images_of_another_size_are_refused():
-    with pytest.raises(ValueError, match="Images of 8 × 8 have 64 columns, X has 63"):
+    with pytest.raises(ValueError, match="Images of 8 × 8 have 64 columns, but X has 63"):
         RandomWarp((8, 8))(DIGITS[:, 1:], np.random.default_rng(0))

@@ -418,9 +418,9 @@ def test_labels_may_be_in_any_order(n_out, activation):
 @pytest.mark.parametrize(
     ("classes", "layer", "message"),
     [
-        (None, {"units": 3}, "A classifier's model ends in"),
-        (["a", "b"], {"units": 3, "activation": "softmax"}, "tells 3 classes apart"),
-        (["a", "a"], {"units": 1, "activation": "sigmoid"}, "tells 2 classes apart"),
+        (None, {"units": 3}, "A classifier's model must end in"),
+        (["a", "b"], {"units": 3, "activation": "softmax"}, "has 3 classes"),
+        (["a", "a"], {"units": 1, "activation": "sigmoid"}, "has 2 classes"),
         (["a", "b", "c"], {"units": 3, "activation": "sigmoid"}, "have no classes"),
     ],
 )
@@ -439,7 +439,7 @@ def test_an_estimator_that_does_not_support_the_layers_is_refused():
     wider = sequential(layers.Dense(3), layers.Dense(7))
     with pytest.raises(ValueError, match="No parameters of AutoencoderTransformer"):
         from_keras(wider, AutoencoderTransformer())
-    with pytest.raises(ValueError, match="two dense layers"):
+    with pytest.raises(ValueError, match="at least two dense layers"):
         from_keras(sequential(layers.Dense(6)), AutoencoderTransformer())
 
 
@@ -470,7 +470,7 @@ REFUSED = {
     "has no counterpart here.*Accepted are": branched,
     "applies its layer .* more than once": repeated,
     "has 1 inputs and 2 outputs": two_headed,
-    "computes by code of its own": own_code,
+    "computes with custom code": own_code,
     "is not built": lambda: keras.Sequential([keras.layers.Dense(2)]),
     "a BatchNormalization, has no": lambda: sequential(keras.layers.BatchNormalization()),
     "a Softmax, has no": lambda: sequential(
@@ -485,7 +485,7 @@ REFUSED = {
     "a ActivityRegularization, has no": lambda: sequential(
         keras.layers.ActivityRegularization(l2=0.1)
     ),
-    "'gelu' .* the form by tanh": lambda: sequential(keras.layers.Dense(2, activation="gelu")),
+    "'gelu' .* the tanh form": lambda: sequential(keras.layers.Dense(2, activation="gelu")),
     "'exponential' of layer": lambda: sequential(keras.layers.Activation("exponential")),
     "computes in float16": lambda: sequential(keras.layers.Dense(2, dtype="float16")),
     "computes in float32 and float64": lambda: sequential(

@@ -696,7 +696,7 @@ def test_the_parameter_that_cannot_be_saved_is_named(estimator, what, file):
 
 @pytest.mark.parametrize("value", [3, None, {}, LinearSVM, [LinearSVM()]])
 def test_only_estimators_are_saved(value, file):
-    with pytest.raises(ValueError, match="no estimator"):
+    with pytest.raises(ValueError, match="not an estimator"):
         save(value, file)
     assert not file.exists()
 
@@ -1034,7 +1034,7 @@ def test_anything_but_an_estimator_is_refused(file):
     file.write_bytes(persistence._write({"a": 3}))
     with refused(file) as caught:
         load(file)
-    assert "It holds a dict" in str(caught.value)
+    assert "It contains a dict" in str(caught.value)
 
 
 def test_bombs_are_refused_before_they_are_unpacked(file, monkeypatch):
