@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-__all__ = ["UnavailableError", "accepts", "available_if"]
+__all__ = ["UnavailableError", "accepts", "available_if", "check_streamed_weights", "name_of"]
 
 
 class UnavailableError(AttributeError, ValueError):
@@ -41,6 +41,21 @@ class _Conditional:
             return self.method
         self.check(estimator)
         return MethodType(self.method, estimator)
+
+
+def check_streamed_weights(estimator: Any) -> None:
+    """Raise an UnavailableError if the weights of classes need all labels at once."""
+    if getattr(estimator, "class_weight", None) == "balanced":
+        raise UnavailableError(
+            "class_weight='balanced' needs all labels at once, which partial_fit never sees. Pass "
+            "the weights as a dict."
+        )
+
+
+def name_of(value: Any) -> str:
+    """Return what identifies a scorer, as text: a function by its name."""
+    name = getattr(value, "__qualname__", None)
+    return repr(value) if name is None else f"{value.__module__}.{name}"
 
 
 def accepts(function: Callable[..., Any], parameter: str) -> bool:

@@ -41,6 +41,7 @@ from skscratch.core.training import (
     train,
 )
 from skscratch.core.workers import MAX_SHARDS, predict
+from skscratch.estimators._available import UnavailableError, check_streamed_weights, name_of
 from skscratch.estimators._data import as_rows, check_rows, content_digest, network_dtype
 from skscratch.estimators._parameters import TrainingParameters, recipe_of
 from skscratch.estimators._plan import Architecture, Training
@@ -322,7 +323,11 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         except DivergenceError as error:
             # L-BFGS has no learning rate.
             advice = "" if isinstance(fit.training.optimizer, LBFGS) else SMALLER_RATE
+            fit.release()
             raise DivergenceError(f"{error} {NOT_FINITE}{advice}.") from None
+        except BaseException:
+            fit.release()
+            raise
         if run.stopped == "interrupted":
             fit.restore(run)
             # The random stream stopped in the middle of an epoch.
@@ -334,7 +339,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         if not isinstance(fit.training.optimizer, LBFGS):
             self.t_ += fit.data.rows.shape[0] * run.n_epochs
         self.stop_reason_ = STOP_REASONS[run.stopped]
-        fit.tasks.finish()
+        fit.finish()
         if run.stopped == "diverged":
             warnings.warn(
                 f"Training diverged in epoch {run.n_epochs}: the loss is not finite. The "
@@ -430,8 +435,10 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         return self._recorded("validation_loss")
 
     def _recorded(self, column: str) -> list[float] | None:
-        """Return the values of a column of the history, or None if there are none."""
-        return [value for value in self._history[column] if value is not None] or None
+        """Return the values of a column of the history, or None if the last fit had none."""
+        if self._history["validation_score"][-1:] in ([], [None]):
+            return None
+        return [value for value in self._history[column] if value is not None]
 
     @fitted_property
     def history_(self) -> list[dict[str, Any]]:
@@ -493,6 +500,7 @@ class Fit:
         self.estimator, self.training, self.objective = estimator, training, objective
         self.network, self.data, self.held_out = objective.network, data, held_out
         self.before = estimator._history
+        self.tasks: FitTasks | None = None
         self.held_out_losses: list[float] = []
         self.run: TrainingRun | None = None
         self.n_plateaus = 0
@@ -503,14 +511,14 @@ class Fit:
         if data is None:
             return ()
         digest = content_digest(data.selected_rows(), data.encoded, data.weight)
-        return self.training.monitor, digest
+        return name_of(self.training.monitor), digest
 
     def run_all(self, state: TrainingState, interrupts: Interrupts) -> TrainingRun:
         """Train for all epochs, or until a stopping rule applies."""
         training, data = self.training, self.data
         lbfgs = isinstance(training.optimizer, LBFGS)
         metadata = None if data.weight is None else {"sample_weight": data.weight}
-        self.tasks = FitTasks(
+        tasks = self.tasks = FitTasks(
             self.estimator,
             training.max_epochs,
             "lbfgs-iter" if lbfgs else "epoch",
@@ -522,7 +530,7 @@ class Fit:
             "weight": data.weight,
             "validate": None if self.held_out is None else self.validate,
             "keep_best": self.held_out is not None,
-            "before_epoch": self.tasks.begin,
+            "before_epoch": tasks.begin,
             "on_epoch": self.after,
             "n_threads": thread_count(self.estimator.n_jobs),
             "state": state,
@@ -574,7 +582,18 @@ class Fit:
                 rate = self.training.schedule.rate(clock)
                 print(f"{self._no_improvement()} Setting learning rate to {rate:f}")
             self.n_plateaus = clock.plateaus
+        assert self.tasks is not None
         return self.tasks.end()
+
+    def finish(self) -> None:
+        """Tell the callbacks that the fit is over, and release the data."""
+        assert self.tasks is not None
+        self.tasks.finish()
+
+    def release(self) -> None:
+        """Release the data after an error."""
+        if self.tasks is not None:
+            self.tasks.release()
 
     def restore(self, run: TrainingRun) -> None:
         """Cut the history to that of an interrupted run."""
@@ -629,6 +648,17 @@ class Fit:
             "loss_": losses[-1] if losses else np.inf,
             "_history": history,
         }
+
+
+def has_partial_fit(estimator: Any) -> None:
+    """Raise an UnavailableError if the parameters of a network estimator rule out `partial_fit`."""
+    if estimator.solver == "lbfgs":
+        raise UnavailableError(
+            "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
+        )
+    if estimator.early_stopping:
+        raise UnavailableError("partial_fit does not support early_stopping=True.")
+    check_streamed_weights(estimator)
 
 
 def _block_rows(stack: Stack) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from skscratch.core.layers import Noise
 from skscratch.core.named import Named
-from skscratch.core.optimizers import Optimizer
+from skscratch.core.optimizers import SGD, Averaged, Optimizer
 from skscratch.core.schedules import Schedule
 from skscratch.estimators._sklearn import Interval, Options, StrOptions
 
@@ -51,6 +51,13 @@ def recipe_of(estimator: Any, family: type[Named], parameter: str, **fields: Any
     parameters = FLAT_PARAMETERS.get((family.family, value), {})
     flat = {field: _plain(getattr(estimator, name)) for field, name in parameters.items()}
     return family.named(value, **fields, **flat)
+
+
+def is_sgd(optimizer: Any) -> bool:
+    """Return whether an optimizer is SGD, or averages it: scikit-learn's schedules are for SGD."""
+    if isinstance(optimizer, Averaged):
+        return is_sgd(optimizer.optimizer)
+    return isinstance(optimizer, SGD)
 
 
 def _plain(value: Any) -> Any:

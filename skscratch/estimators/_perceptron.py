@@ -20,12 +20,12 @@ from skscratch.core.layers import Dense, Dropout, Layer, LayerNorm
 from skscratch.core.lbfgs import LBFGS
 from skscratch.core.losses import Loss, SquaredError
 from skscratch.core.network import Network, Stack
-from skscratch.core.optimizers import SGD, Optimizer
+from skscratch.core.optimizers import Optimizer
 from skscratch.core.schedules import Constant
 from skscratch.core.training import TrainingRun, TrainingState
-from skscratch.estimators._available import UnavailableError, accepts
+from skscratch.estimators._available import accepts
 from skscratch.estimators._base import Fit, FitData, NetworkEstimator, layer_sizes
-from skscratch.estimators._parameters import RegisteredNames, TrainingParameters
+from skscratch.estimators._parameters import RegisteredNames, TrainingParameters, is_sgd
 from skscratch.estimators._plan import FINITE_SCHEDULES, Architecture, Training
 from skscratch.estimators._sklearn import Interval, wants_dataframe
 from skscratch.estimators._state import ModelReaderMixin, fitted_property, reads_model
@@ -38,20 +38,6 @@ STOPPED_EARLY = {
     "max_fun": "max_fun was reached",
     "line_search": "no step reduces the loss",
 }
-
-
-def has_partial_fit(estimator: Any) -> None:
-    if estimator.solver == "lbfgs":
-        raise UnavailableError(
-            "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
-        )
-    if estimator.early_stopping:
-        raise UnavailableError("partial_fit does not support early_stopping=True.")
-    if getattr(estimator, "class_weight", None) == "balanced":
-        raise UnavailableError(
-            "class_weight='balanced' needs all labels at once, which partial_fit never sees. Pass "
-            "the weights as a dict."
-        )
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -146,9 +132,7 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
         training = super()._training(data, architecture)
         schedule = training.schedule
         # As in scikit-learn, its own schedules are used by sgd only.
-        if self.learning_rate in SCIKIT_LEARNS_SCHEDULES and not isinstance(
-            training.optimizer, SGD
-        ):
+        if self.learning_rate in SCIKIT_LEARNS_SCHEDULES and not is_sgd(training.optimizer):
             schedule = Constant(float(self.learning_rate_init))
         max_norm = self.max_gradient_norm
         return replace(

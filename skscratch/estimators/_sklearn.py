@@ -113,5 +113,8 @@ class FitTasks:
             self.root.call_on_fit_task_end(
                 estimator=self.estimator, **self.data, reconstruction_attributes=self.attributes
             )
-        # Break the reference cycle through `attributes`, so that the data are freed at once.
+        self.release()
+
+    def release(self) -> None:
+        """Break the reference cycle through `attributes`, so that the data are freed at once."""
         self.data, self.attributes = {}, dict

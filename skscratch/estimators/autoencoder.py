@@ -26,20 +26,24 @@ from skscratch.core.layers import (
     PerturbedCopies,
     Variational,
 )
-from skscratch.core.losses import BinaryLogLoss, Loss
+from skscratch.core.losses import BinaryLogLoss, Loss, Pinball
 from skscratch.core.network import Part
-from skscratch.core.optimizers import SGD, Optimizer
+from skscratch.core.optimizers import Optimizer
 from skscratch.core.rows import Rows
+from skscratch.core.schedules import Adaptive
 from skscratch.core.training import TrainingRun
 from skscratch.estimators._available import UnavailableError, available_if
 from skscratch.estimators._base import (
+    TRAINING,
+    VALIDATION,
     FitData,
     NetworkEstimator,
+    has_partial_fit,
     layer_sizes,
 )
 from skscratch.estimators._data import as_rows, check_rows, check_weight, value_range
 from skscratch.estimators._kinds import check_numbers
-from skscratch.estimators._parameters import RegisteredNames, recipe_of
+from skscratch.estimators._parameters import RegisteredNames, is_sgd, recipe_of
 from skscratch.estimators._plan import Architecture, Training
 from skscratch.estimators._sklearn import Interval, StrOptions
 from skscratch.estimators._state import (
@@ -59,11 +63,6 @@ SCALES_APART = 1e4
 # Columns further from 0 than the root of this times their standard deviation hardly vary.
 OFFSETS_APART = 1e6
 FEW_ROWS = 10
-
-
-def _has_partial_fit(estimator: Any) -> None:
-    if estimator.early_stopping:
-        raise UnavailableError("partial_fit does not support early_stopping=True.")
 
 
 def _is_variational(estimator: Any) -> None:
@@ -346,17 +345,18 @@ default='one_cycle'
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
     ) -> FitData:
-        name = "X" if training else "X_val"
+        name, _, weight_name = TRAINING if training else VALIDATION
         X = check_rows(self, X, reset=reset, names=(name,))
-        weight = check_weight(
-            sample_weight, X, "sample_weight" if training else "sample_weight_val"
-        )
+        weight = check_weight(sample_weight, X, weight_name)
         low, high = value_range(X)
         in_unit_interval = BinaryLogLoss().allows(low, high, X.dtype)
         if reset:
-            self._choose_loss_and_output(in_unit_interval)
+            # The choices of 'auto' hold when training continues, with other data or noise.
+            self._first_in_unit_interval = in_unit_interval
             self.tied_weights_ = self.noise is None
             _warn_of_scales(X)
+        if training:
+            self._choose_loss_and_output(self._first_in_unit_interval)
         self._check_targets(name, low, high, X.dtype)
         if not in_unit_interval:
             self._check_output_range(name)
@@ -394,7 +394,13 @@ default='one_cycle'
                     f"got {output!r}."
                 )
             output = "logistic"
-        link = Loss.resolve(loss).link
+        recipe = Loss.resolve(loss)
+        if isinstance(recipe, Pinball) and len(recipe.quantiles) > 1:
+            raise ValueError(
+                f"loss={loss!r} has an output for each quantile, but a reconstruction has one for "
+                "each feature. Choose one quantile."
+            )
+        link = recipe.link
         if link not in ("identity", *Activation.members()):
             raise ValueError(
                 f"loss={loss!r} turns outputs into reconstructions by {link!r}, which is not an "
@@ -443,15 +449,15 @@ default='one_cycle'
             steps_per_epoch = -(-data.rows.shape[0] // training.batch_size)
             n_epochs = max(MIN_EPOCHS, -(-MIN_STEPS // steps_per_epoch))
             training = replace(training, max_epochs=min(MAX_EPOCHS, n_epochs))
-        if not (self.early_stopping or self.learning_rate == "adaptive"):
+        if not (self.early_stopping or isinstance(training.schedule, Adaptive)):
             training = replace(training, patience=None)
         return training
 
     def _check_combination(self) -> None:
         """Raise a ValueError if parameters contradict each other."""
         target, latent = self.sparsity_target, self.latent_activation
-        if self.learning_rate in ("adaptive", "invscaling") and not isinstance(
-            recipe_of(self, Optimizer, "solver"), SGD
+        if self.learning_rate in ("adaptive", "invscaling") and not is_sgd(
+            recipe_of(self, Optimizer, "solver")
         ):
             raise ValueError(
                 f"learning_rate={self.learning_rate!r} needs solver='sgd', got "
@@ -604,7 +610,7 @@ default=None
         """
         return self._fit(X, None, sample_weight, (X_val, None, sample_weight_val))
 
-    @available_if(_has_partial_fit)
+    @available_if(has_partial_fit)
     @all_or_nothing
     def partial_fit(
         self, X: Any, y: Any = None, sample_weight: Any = None

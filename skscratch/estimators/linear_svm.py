@@ -26,7 +26,11 @@ from skscratch.core.optimizers import SGD, Averaged, Optimizer, Rate
 from skscratch.core.schedules import Adaptive, InverseScaling
 from skscratch.core.training import Patience, TrainingRun, TrainingState, start, train
 from skscratch.core.workers import Workers
-from skscratch.estimators._available import UnavailableError, available_if
+from skscratch.estimators._available import (
+    UnavailableError,
+    available_if,
+    check_streamed_weights,
+)
 from skscratch.estimators._data import as_rows, check_rows, check_weight
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._random import RandomDraws
@@ -92,11 +96,7 @@ def _check_partial_fit(estimator: Any) -> None:
             "partial_fit trains batch by batch, which solver='newton-cg' cannot: choose 'sgd' or "
             "'auto'."
         )
-    if estimator.class_weight == "balanced":
-        raise UnavailableError(
-            "class_weight='balanced' needs all labels at once, which partial_fit never sees. Pass "
-            "the weights as a dict."
-        )
+    check_streamed_weights(estimator)
 
 
 class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
@@ -294,8 +294,11 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             lambda: {"coef_": self.coef_, "intercept_": self.intercept_},
         )
         fit = self._fit_sgd if self.solver == "sgd" else self._fit_newton
-        fit(X, targets, targets.index(y), cost, before, tasks)
-        tasks.finish()
+        try:
+            fit(X, targets, targets.index(y), cost, before, tasks)
+            tasks.finish()
+        finally:
+            tasks.release()
         return self
 
     @available_if(_check_partial_fit)
@@ -580,14 +583,12 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         self, network: Network, stream: _Stream, state: TrainingState, optimizer: Optimizer
     ) -> None:
         """Give the network the parameters of the stream, unless others were assigned since."""
-        assigned = network.params.copy()
-        network.params[:] = stream.params
-        # The dtype of the rows may have changed.
-        state.optimizer = state.optimizer.converted(stream.params, network.params)
-        coef, intercept = self._solution(network)
-        unchanged = np.array_equal(coef, self.coef_) and np.array_equal(intercept, self.intercept_)
-        if not unchanged:
-            network.params[:] = assigned
+        coef, intercept = self._solution(network.views_of(stream.params)[-1].W)
+        if np.array_equal(coef, self.coef_) and np.array_equal(intercept, self.intercept_):
+            network.params[:] = stream.params
+            # The dtype of the rows may have changed.
+            state.optimizer = state.optimizer.converted(stream.params, network.params)
+        else:
             state.optimizer = optimizer.start(network.params)
 
     def _network(self, X: Any, before: tuple[Array, Array] | None) -> Network:
@@ -625,10 +626,9 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             curvature *= 2
         return 0.1 / (objective.l2 + max(curvature, np.finfo(np.float32).tiny))
 
-    def _solution(self, network: Network) -> tuple[Array, Array]:
-        """Return the weights and intercepts of a network."""
-        W = network.views[-1].W
-        n_features = network.n_in
+    def _solution(self, W: Array) -> tuple[Array, Array]:
+        """Return weights and intercepts, given the weights of a network's dense layer."""
+        n_features = len(W) - bool(self.fit_intercept)
         intercept = (
             W[-1] * float(self.intercept_scaling)
             if self.fit_intercept
@@ -637,7 +637,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         return _merged_if_two(W[:n_features].T, intercept)
 
     def _store(self, network: Network) -> None:
-        coef, intercept = self._solution(network)
+        coef, intercept = self._solution(network.views[-1].W)
         self.coef_, self.intercept_ = np.array(coef, order="C"), intercept
 
     def _fit_sgd(

@@ -23,9 +23,10 @@ from skscratch.estimators._base import (
     TRAINING,
     VALIDATION,
     FitData,
+    has_partial_fit,
 )
 from skscratch.estimators._data import check_rows, check_weight, network_dtype
-from skscratch.estimators._perceptron import MultilayerPerceptron, has_partial_fit
+from skscratch.estimators._perceptron import MultilayerPerceptron
 from skscratch.estimators._sklearn import Interval, StrOptions, is_first_partial_fit
 from skscratch.estimators._state import all_or_nothing, reads_model
 from skscratch.estimators._targets import ClassTargetsMixin

@@ -23,10 +23,11 @@ from skscratch.estimators._base import (
     TRAINING,
     VALIDATION,
     FitData,
+    has_partial_fit,
 )
 from skscratch.estimators._data import check_rows, check_weight, network_dtype
 from skscratch.estimators._parameters import RegisteredNames, recipe_of
-from skscratch.estimators._perceptron import MultilayerPerceptron, has_partial_fit
+from skscratch.estimators._perceptron import MultilayerPerceptron
 from skscratch.estimators._sklearn import Interval
 from skscratch.estimators._state import all_or_nothing, reads_model
 
@@ -223,6 +224,11 @@ default='constant'
         if self.loss == "pinball":
             return Pinball(self._quantiles())
         loss: Loss = recipe_of(self, Loss, "loss")
+        if loss.name in OF_CLASSES:
+            raise ValueError(
+                f"loss={loss!r} is for classes, which MLPClassifier predicts. Choose a loss for "
+                "numbers."
+            )
         return loss
 
     def _quantiles(self) -> tuple[float, ...]:
@@ -246,17 +252,18 @@ default='constant'
         target = np.ascontiguousarray(y, dtype=network_dtype(X)).reshape(len(y), -1)
         if not np.isfinite(target).all():
             raise ValueError(f"{names.y} contains NaN, None or infinity.")
+        loss = self._loss()
         try:
-            self._loss().check_targets(target)
+            loss.check_targets(target)
         except ValueError as error:
             raise ValueError(f"{names.y}: {error}") from None
-        if self.loss == "pinball" and len(self._quantiles()) > 1:
+        if isinstance(loss, Pinball) and len(loss.quantiles) > 1:
             if target.shape[1] > 1:
                 raise ValueError(
                     "Several quantiles are predicted for one target only, but y has "
                     f"{target.shape[1]} columns."
                 )
-            target = np.repeat(target, len(self._quantiles()), axis=1)
+            target = np.repeat(target, len(loss.quantiles), axis=1)
         if not reset and target.shape[1] != self.n_outputs_:
             raise ValueError(
                 f"{names.y} has {target.shape[1]} outputs, but the network has {self.n_outputs_}."

@@ -387,6 +387,18 @@ def test_each_parameter_may_have_a_different_rate():
     np.testing.assert_array_equal(w, [1, 1, 0])
 
 
+@pytest.mark.parametrize("average", [False, True])
+def test_a_stream_of_changing_dtype_keeps_its_momentum(average):
+    X, y = scaled(load_iris)
+    options = {"average": average, "intercept_scaling": 3.3, "random_state": 0}
+    same, changing = LinearSVM(**options), LinearSVM(**options)
+    for k in range(6):
+        same.partial_fit(X, y, classes=[0, 1, 2])
+        changing.partial_fit(X.astype([np.float64, np.float32][k % 2]), y, classes=[0, 1, 2])
+    assert changing._state.state.optimizer.t == same._state.state.optimizer.t
+    np.testing.assert_allclose(changing.coef_, same.coef_, rtol=1e-3, atol=1e-5)
+
+
 def test_average_cannot_change_within_a_stream():
     X, y = scaled(load_iris)
     model = LinearSVM(random_state=0).partial_fit(X, y, classes=[0, 1, 2])

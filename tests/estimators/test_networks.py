@@ -6,6 +6,7 @@ import pickle
 import tracemalloc
 import warnings
 import weakref
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,17 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from skscratch import AutoencoderTransformer, MLPClassifier, MLPRegressor
-from skscratch.core import Adam, AdamW, Averaged, Dense, Network
+from skscratch.core import (
+    SGD,
+    Adam,
+    AdamW,
+    Adaptive,
+    Averaged,
+    Dense,
+    LogLoss,
+    Network,
+    Pinball,
+)
 
 # Wide enough for several shards.
 WIDE = {"hidden_layer_sizes": (120, 90), "batch_size": 128, "random_state": 0, "max_iter": 3}
@@ -1121,3 +1132,86 @@ def test_history_of_a_fit_that_diverges_ends_with_that_epoch():
     assert last["validation_loss"] is None
     assert not np.isfinite(last["loss"])
     assert all(record["validation_loss"] is not None for record in before)
+
+
+# Training that continues
+
+
+def test_a_warm_start_refuses_another_loss_or_output():
+    X, _ = data()
+    model = AutoencoderTransformer(2, (5,), max_iter=2, warm_start=True, random_state=0).fit(X)
+    for changed in ({"loss": "absolute_error"}, {"output_activation": "tanh"}):
+        other = clone(model).fit(X).set_params(**changed)
+        with pytest.raises(ValueError, match="Parameters that define the network"):
+            other.fit(X)
+    model.set_params(loss="binary_log_loss", output_activation="identity")
+    with pytest.raises(ValueError, match="needs output_activation"):
+        model.fit(X)
+    # The choice of 'auto' holds for other data.
+    model.set_params(loss="squared_error", output_activation="auto")
+    with pytest.warns(UserWarning, match="leaves that interval"):
+        model.fit(3 * X)
+    assert model.output_activation_ == "logistic"
+
+
+@pytest.mark.parametrize("solver", [SGD(), Averaged(SGD())], ids=repr)
+@EACH
+def test_an_adaptive_schedule_lowers_the_rate(estimator, solver):
+    X, y = data()
+    model = clone(estimator).set_params(
+        solver=solver, max_iter=9, tol=1e9, n_iter_no_change=1, learning_rate_init=0.01
+    )
+    for schedule in ("adaptive", Adaptive(0.01)):
+        rates = [
+            r["learning_rate"] for r in model.set_params(learning_rate=schedule).fit(X, y).history_
+        ]
+        assert rates[0] == 0.01
+        assert rates[-1] < 0.005
+
+
+def test_curves_of_validation_end_where_there_is_none():
+    X, y = data()
+    model = MLPClassifier(**WIDE, warm_start=True).fit(X, y, X_val=X, y_val=y)
+    assert len(model.validation_loss_curve_) == len(model.validation_scores_) == 3
+    model.fit(X, y)
+    assert model.validation_loss_curve_ is None
+    assert model.validation_scores_ is None
+    assert model.best_validation_score_ is None
+
+
+def test_a_function_that_scored_is_not_kept():
+    X, y = data()
+    model = MLPClassifier(**WIDE, scoring=lambda model, X, y: 0.0).fit(X, y, X_val=X, y_val=y)
+    pickle.dumps(model.set_params(scoring=None))
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_data_are_freed_after_an_error(solver):
+    X, y = data()
+    X = X.copy()
+
+    def fail(model, X, y):
+        raise RuntimeError("from the scorer")
+
+    model = MLPClassifier(**WIDE, solver=solver, scoring=fail)
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(RuntimeError):
+            model.fit(X, y, X_val=X[:9], y_val=y[:9])
+        reference = weakref.ref(X)
+        del X
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
+def test_losses_that_do_not_fit_are_refused_as_instances_too():
+    X, y = data()
+    with pytest.raises(ValueError, match="is for classes"):
+        MLPRegressor(LogLoss(), **WIDE).fit(X, y)
+    with pytest.raises(ValueError, match="each quantile"):
+        AutoencoderTransformer(loss=Pinball((0.1, 0.9))).fit(X)
+    by_name = MLPRegressor("pinball", quantile=[0.1, 0.9], **WIDE).fit(X, y)
+    by_instance = MLPRegressor(Pinball((0.1, 0.9)), **WIDE).fit(X, y)
+    np.testing.assert_array_equal(params(by_name), params(by_instance))
