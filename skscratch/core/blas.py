@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from threadpoolctl import ThreadpoolController
 
+from skscratch.core.interrupts import Interrupts
+
 
 class SingleThreadedBLAS:
     """While entered, anywhere and any number of times, BLAS computes on the calling thread.
@@ -45,7 +47,9 @@ class SingleThreadedBLAS:
     def _controller(self) -> ThreadpoolController:
         # Looking through all loaded libraries takes milliseconds: once is enough.
         if self._found is None:
-            self._found = ThreadpoolController().select(user_api="blas")
+            # threadpoolctl before 3.7 looks in a callback from C, where KeyboardInterrupt is lost.
+            with Interrupts():
+                self._found = ThreadpoolController().select(user_api="blas")
         return self._found
 
     def _take_control(self) -> None:
