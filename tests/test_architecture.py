@@ -20,8 +20,8 @@ MODULES = {
 CORE = [
     "named",
     "functions",
-    "blas",
     "interrupts",
+    "blas",
     "initializers",
     "layers",
     "activations",

@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from threadpoolctl import ThreadpoolController
 
+from skscratch.core.interrupts import Interrupts
+
 
 class SingleThreadedBLAS:
     """A reentrant context in which BLAS computes on the calling thread only.
@@ -45,7 +47,9 @@ class SingleThreadedBLAS:
     def _controller(self) -> ThreadpoolController:
         # Searching all loaded libraries takes milliseconds: once is enough.
         if self._blas is None:
-            self._blas = ThreadpoolController().select(user_api="blas")
+            # threadpoolctl before 3.7 searches in a callback from C, where KeyboardInterrupt is lost.
+            with Interrupts():
+                self._blas = ThreadpoolController().select(user_api="blas")
         return self._blas
 
     def _take_control(self) -> None:

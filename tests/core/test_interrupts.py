@@ -1,11 +1,14 @@
 """Ctrl-C in the core: which parameters are kept, and when KeyboardInterrupt is raised."""
 
 import signal
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from skscratch.core import Adam, Dense, Tanh, train
+from skscratch.core.blas import SingleThreadedBLAS
 from skscratch.core.interrupts import Interrupts
 from skscratch.core.update import Step
 from tests.core.common import N_OUT, network, objective, rows, target_for
@@ -39,6 +42,18 @@ def test_an_unhandled_request_is_raised_at_the_end():
     with Interrupts() as interrupts:
         press()
         interrupts.obeyed = True
+
+
+def test_ctrl_c_is_not_lost_while_threadpoolctl_looks_for_blas(monkeypatch):
+    def look():
+        # What its callbacks from C do to an exception.
+        with suppress(KeyboardInterrupt):
+            press()
+        return ThreadpoolController()
+
+    monkeypatch.setattr("skscratch.core.blas.ThreadpoolController", look)
+    with pytest.raises(KeyboardInterrupt):
+        SingleThreadedBLAS().threads_allowed()
 
 
 def test_a_request_belongs_to_the_innermost_context():
