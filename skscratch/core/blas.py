@@ -47,7 +47,7 @@ class SingleThreadedBLAS:
     def _controller(self) -> ThreadpoolController:
         # Searching all loaded libraries takes milliseconds: once is enough.
         if self._blas is None:
-            # threadpoolctl before 3.7 searches in a callback from C, where KeyboardInterrupt is lost.
+            # threadpoolctl before 3.7 searches in a callback from C, which loses KeyboardInterrupt.
             with Interrupts():
                 self._blas = ThreadpoolController().select(user_api="blas")
         return self._blas
