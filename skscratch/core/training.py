@@ -309,10 +309,12 @@ class _Epoch:
         clock, interrupts = self.state.clock, self.interrupts
         total = 0.0
         self.n_rows = 0
-        self._swap()
+        if self._swaps:
+            self._swap()
         for rows, size in self.batches.draw(self.state.rng):
             if interrupts is not None and interrupts.requested:
-                self._swap()
+                if self._swaps:
+                    self._swap()
                 return False
             result = self.evaluate(rows, size)
             total += result.value * size
@@ -323,10 +325,13 @@ class _Epoch:
             self.n_rows += size
             self.loss = total / self.n_rows
             if self._saves_steps and not self.n_complete:
-                self._swap()
+                if self._swaps:
+                    self._swap()
                 self._save()
-                self._swap()
-        self._swap()
+                if self._swaps:
+                    self._swap()
+        if self._swaps:
+            self._swap()
         clock.epoch += 1
         clock.samples += self.batches.n
         return True
@@ -339,8 +344,7 @@ class _Epoch:
             self._save()
 
     def _swap(self) -> None:
-        if self._swaps:
-            self.step.optimizer.swap(self.params, self.step.state)
+        self.step.optimizer.swap(self.params, self.step.state)
 
     def _save(self) -> None:
         buffer = self._buffers.pop(0)

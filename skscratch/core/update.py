@@ -75,6 +75,11 @@ class Step:
                 self._blocks.append(_Block(segment, place, params, state, thread))
         self._size = max([size, *(block.n_scratch for block in self._blocks)])
         self._scratch: dict[int, Array] = {}
+        if not self._shared:
+            # One block after the other, all in the same memory.
+            scratch = np.empty(self._size, dtype)
+            for block in self._blocks:
+                block.scratch = scratch[: block.n_scratch]
         rates = {block.rate: np.zeros((), dtype) for block in self._blocks}
         self._lr = list(rates.items())
         for block in self._blocks:
@@ -104,37 +109,38 @@ class Step:
                 do(evaluation, block)
 
     def _scratch_for(self, evaluation: Evaluation, block: _Block) -> Array:
-        if self._shared and len(evaluation.parts) > 1 and not block.whole:
+        """Return memory for a block that has none of its own."""
+        if len(evaluation.parts) > 1 and not block.whole:
             # Large blocks do not fit the cache anyway: reuse a part that has been added.
             return evaluation.parts[1][block.place]
-        if block.scratch is None:
-            scratch = self._scratch.get(block.thread)
-            if scratch is None:
-                scratch = self._scratch[block.thread] = np.empty(self._size, block.params.dtype)
-            block.scratch = scratch[: block.n_scratch]
-        return block.scratch
+        scratch = self._scratch.get(block.thread)
+        if scratch is None:
+            scratch = self._scratch[block.thread] = np.empty(self._size, block.params.dtype)
+        return scratch[: block.n_scratch]
 
     def _sum_only(self, evaluation: Evaluation, block: _Block) -> None:
-        self._sum(evaluation, block, self._scratch_for(evaluation, block))
-
-    def _sum(self, evaluation: Evaluation, block: _Block, scratch: Array) -> Array:
-        if not block.whole:
-            return self.objective.gradient(evaluation, block.place, scratch)
-        g = self.objective.gradient(evaluation, block.place, scratch[: block.params.size])
-        return g.reshape(block.params.shape)
-
-    def _update(self, block: _Block, g: Array, scratch: Array) -> None:
-        block.update(block.params, g, block.slots, scratch, block.lr, self.state.t)
+        scratch = block.scratch
+        if scratch is None:
+            scratch = self._scratch_for(evaluation, block)
+        self.objective.gradient(evaluation, block.place, scratch)
 
     def _sum_and_update(self, evaluation: Evaluation, block: _Block) -> None:
-        scratch = self._scratch_for(evaluation, block)
-        self._update(block, self._sum(evaluation, block, scratch), scratch)
+        scratch = block.scratch
+        if scratch is None:
+            scratch = self._scratch_for(evaluation, block)
+        g = self.objective.gradient(evaluation, block.place, scratch)
+        if block.whole:
+            g = g.reshape(block.params.shape)
+        block.update(block.params, g, block.slots, scratch, block.lr, self.state.t)
 
     def _clip_and_update(self, clip: float, evaluation: Evaluation, block: _Block) -> None:
+        scratch = block.scratch
+        if scratch is None:
+            scratch = self._scratch_for(evaluation, block)
         g = evaluation.parts[0][block.place].reshape(block.params.shape)
         if clip < 1:
             g *= clip
-        self._update(block, g, self._scratch_for(evaluation, block))
+        block.update(block.params, g, block.slots, scratch, block.lr, self.state.t)
 
     def _norm(self, gradient: Array) -> float:
         """Return the norm of the gradient, summed in an order that threads do not change."""
