@@ -216,6 +216,15 @@ def test_ctrl_c_ends_with_code_130(quick, monkeypatch, capsys):
     assert capsys.readouterr().err == "\nskscratch: interrupted\n"
 
 
+@pytest.fixture
+def sigint():
+    """Let Ctrl-C raise: processes that were started in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint")
 def test_ctrl_c_within_a_fit_ends_the_command(quick, monkeypatch, capsys):
     def pressed(estimator, *data, **options):
         from skscratch.estimators import _base
@@ -233,11 +242,7 @@ def test_ctrl_c_within_a_fit_ends_the_command(quick, monkeypatch, capsys):
 
     fit = AutoencoderTransformer.fit
     monkeypatch.setattr(AutoencoderTransformer, "fit", pressed)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        assert main(["reproduce"]) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert main(["reproduce"]) == 130
     assert capsys.readouterr().err == "\nskscratch: interrupted\n"
 
 
@@ -256,6 +261,7 @@ def start(*arguments, folder, **options):
     )
 
 
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a POSIX signal here")
 def test_a_real_ctrl_c_leaves_no_traceback(tmp_path):
     process = start("reproduce", folder=tmp_path)

@@ -151,13 +151,18 @@ class _Iterations:
         run = self.run
         # One object for all calls, by which the evaluator recognises the rows it has taken.
         self._everything = slice(0, evaluator.n_rows)
-        # An attribute, which can be deleted: SciPy before 1.14 keeps the functions until the
-        # garbage collector runs, and must not keep the data with them.
         self.evaluator, self._interrupts = evaluator, interrupts
+        # A list, which can be cleared: SciPy before 1.14 keeps its function until the garbage
+        # collector runs, and must not keep the data with it.
+        functions = [self._value_and_grad]
+
+        def value_and_grad(params: Array) -> tuple[float, Array]:
+            return functions[0](params)
+
         options = {"maxfun": limits.max_evaluations, "maxiter": max_epochs, "gtol": limits.tol}
         try:
             result = minimize(
-                self._value_and_grad,
+                value_and_grad,
                 self.params.astype(np.float64),
                 method="L-BFGS-B",
                 jac=True,
@@ -165,7 +170,7 @@ class _Iterations:
                 options=options,
             )
         finally:
-            del self.evaluator
+            functions.clear()
         if self._failure is not None:
             # SciPy takes any StopIteration for a request to stop, but this one is an error.
             raise self._failure
