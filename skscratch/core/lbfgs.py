@@ -15,7 +15,7 @@ from skscratch.core.interrupts import Interrupts
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD
 from skscratch.core.rows import Rows
-from skscratch.core.training import DivergenceError, TrainingRun, TrainingState, copied, start
+from skscratch.core.training import DivergenceError, TrainingRun, TrainingState, start
 from skscratch.core.workers import Workers
 
 
@@ -213,10 +213,7 @@ class _Iterations:
         state.best_loss = min(state.best_loss, self.value)
         if self.validate is not None:
             run.scores.append(self.validate())
-            if run.scores[-1] > state.best_score:
-                state.best_score = run.scores[-1]
-                if self.keep_best:
-                    state.best_params = copied(self.params, state.best_params)
+            state.record_score(run.scores[-1], self.params if self.keep_best else None)
         np.copyto(self._spare, self.params)
         self.last, self._spare = (self.last[0] + 1, self._spare), self.last[1]
         if self.on_epoch is not None and self.on_epoch(run):

@@ -60,6 +60,8 @@ class Optimizer(Named, family="optimizer"):
     """A rule that turns a gradient into a change of the parameters."""
 
     n_slots: ClassVar[int] = 0
+    #: Whether `swap` does anything.
+    swaps: ClassVar[bool] = False
 
     def slots_used(self) -> int:
         """Return how many vectors the optimizer keeps with these hyperparameters."""
@@ -99,9 +101,6 @@ class Optimizer(Named, family="optimizer"):
         """Return the initial state for training `params`."""
         slots = tuple(np.zeros_like(params) for _ in range(self.slots_used()))
         return OptimizerState(self, 0, slots)
-
-    #: Whether `swap` does anything.
-    swaps: ClassVar[bool] = False
 
     def swap(self, params: Array, state: OptimizerState) -> None:
         """Swap the parameters that steps start from and those to predict with.

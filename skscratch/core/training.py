@@ -59,6 +59,13 @@ class TrainingState:
     n_stale: int = 0
     best_params: Array | None = None
 
+    def record_score(self, score: float, params: Array | None) -> None:
+        """Keep a score that is the best so far, and a copy of the parameters if they are given."""
+        if score > self.best_score:
+            self.best_score = score
+            if params is not None:
+                self.best_params = _copied(params, self.best_params)
+
 
 @dataclass
 class TrainingRun:
@@ -236,10 +243,11 @@ def _run_epochs(
     on_epoch: Callable[[TrainingRun], bool | None] | None,
 ) -> None:
     """Run epochs until a stopping rule applies; record the reason in the run."""
+    run_epoch = epoch.run_swapped if epoch.swaps else epoch.run
     while len(run.losses) < max_epochs and run.stopped is None:
         if before_epoch is not None:
             before_epoch()
-        if not epoch.run():
+        if not run_epoch():
             run.stopped = "interrupted"
             return
         run.stopped = judge()
@@ -293,10 +301,10 @@ class _Epoch:
         self.rate = 0.0
         #: Number of complete epochs when parameters were last saved, and those parameters.
         self._saved: tuple[int, Array] | None = None
-        self._swaps = step.optimizer.swaps
+        self.swaps = step.optimizer.swaps
         # If Ctrl-C only sets a flag, an epoch of one step cannot be interrupted halfway.
         self._saves_epochs = interrupts is not None and (
-            batches.n_steps > 1 or interrupts.may_raise or self._swaps
+            batches.n_steps > 1 or interrupts.may_raise or self.swaps
         )
         self._saves_steps = interrupts is not None and interrupts.may_raise
         # Two buffers if saving itself may be interrupted.
@@ -309,12 +317,8 @@ class _Epoch:
         clock, interrupts = self.state.clock, self.interrupts
         total = 0.0
         self.n_rows = 0
-        if self._swaps:
-            self._swap()
         for rows, size in self.batches.draw(self.state.rng):
             if interrupts is not None and interrupts.requested:
-                if self._swaps:
-                    self._swap()
                 return False
             result = self.evaluate(rows, size)
             total += result.value * size
@@ -325,16 +329,17 @@ class _Epoch:
             self.n_rows += size
             self.loss = total / self.n_rows
             if self._saves_steps and not self.n_complete:
-                if self._swaps:
-                    self._swap()
-                self._save()
-                if self._swaps:
-                    self._swap()
-        if self._swaps:
-            self._swap()
+                self._save_step()
         clock.epoch += 1
         clock.samples += self.batches.n
         return True
+
+    def run_swapped(self) -> bool:
+        """Do as `run`, for an optimizer that does not step from the parameters to predict with."""
+        self._swap()
+        completed = self.run()
+        self._swap()
+        return completed
 
     def complete(self) -> None:
         """Count the epoch, which has been judged, as complete."""
@@ -345,6 +350,13 @@ class _Epoch:
 
     def _swap(self) -> None:
         self.step.optimizer.swap(self.params, self.step.state)
+
+    def _save_step(self) -> None:
+        if self.swaps:
+            self._swap()
+        self._save()
+        if self.swaps:
+            self._swap()
 
     def _save(self) -> None:
         buffer = self._buffers.pop(0)
@@ -414,10 +426,7 @@ def _stop_reason(
         if patience is not None and patience.monitor == "score":
             # A score that is NaN is not an improvement.
             improves = score >= state.best_score + patience.tol
-        if score > state.best_score:
-            state.best_score = score
-            if keep_best:
-                state.best_params = copied(params, state.best_params)
+        state.record_score(score, params if keep_best else None)
     state.n_stale = 0 if improves else state.n_stale + 1
     if patience is None or state.n_stale <= patience.n_epochs:
         return None
@@ -428,7 +437,7 @@ def _stop_reason(
     return "patience"
 
 
-def copied(params: Array, buffer: Array | None) -> Array:
+def _copied(params: Array, buffer: Array | None) -> Array:
     """Return a copy of the parameters, in the buffer if there is one."""
     if buffer is None:
         return params.copy()

@@ -76,7 +76,6 @@ class Step:
         self._size = max([size, *(block.n_scratch for block in self._blocks)])
         self._scratch: dict[int, Array] = {}
         if not self._shared:
-            # One block after the other, all in the same memory.
             scratch = np.empty(self._size, dtype)
             for block in self._blocks:
                 block.scratch = scratch[: block.n_scratch]
@@ -101,15 +100,21 @@ class Step:
             self._run(partial(self._clip_and_update, clip), evaluation)
         self.under_way = False
 
-    def _run(self, do: Callable[[Evaluation, _Block], None], evaluation: Evaluation) -> None:
+    def _run(self, do: Callable[[Evaluation, _Block, Array], None], evaluation: Evaluation) -> None:
         if self._shared:
-            self.workers.run([partial(do, evaluation, block) for block in self._blocks])
+            self.workers.run(
+                [
+                    partial(do, evaluation, block, self._scratch_for(evaluation, block))
+                    for block in self._blocks
+                ]
+            )
         else:
+            # One block after the other, all in the same memory.
             for block in self._blocks:
-                do(evaluation, block)
+                do(evaluation, block, block.scratch)
 
     def _scratch_for(self, evaluation: Evaluation, block: _Block) -> Array:
-        """Return memory for a block that has none of its own."""
+        """Return memory for a block that runs at the same time as others."""
         if len(evaluation.parts) > 1 and not block.whole:
             # Large blocks do not fit the cache anyway: reuse a part that has been added.
             return evaluation.parts[1][block.place]
@@ -118,25 +123,18 @@ class Step:
             scratch = self._scratch[block.thread] = np.empty(self._size, block.params.dtype)
         return scratch[: block.n_scratch]
 
-    def _sum_only(self, evaluation: Evaluation, block: _Block) -> None:
-        scratch = block.scratch
-        if scratch is None:
-            scratch = self._scratch_for(evaluation, block)
+    def _sum_only(self, evaluation: Evaluation, block: _Block, scratch: Array) -> None:
         self.objective.gradient(evaluation, block.place, scratch)
 
-    def _sum_and_update(self, evaluation: Evaluation, block: _Block) -> None:
-        scratch = block.scratch
-        if scratch is None:
-            scratch = self._scratch_for(evaluation, block)
+    def _sum_and_update(self, evaluation: Evaluation, block: _Block, scratch: Array) -> None:
         g = self.objective.gradient(evaluation, block.place, scratch)
         if block.whole:
             g = g.reshape(block.params.shape)
         block.update(block.params, g, block.slots, scratch, block.lr, self.state.t)
 
-    def _clip_and_update(self, clip: float, evaluation: Evaluation, block: _Block) -> None:
-        scratch = block.scratch
-        if scratch is None:
-            scratch = self._scratch_for(evaluation, block)
+    def _clip_and_update(
+        self, clip: float, evaluation: Evaluation, block: _Block, scratch: Array
+    ) -> None:
         g = evaluation.parts[0][block.place].reshape(block.params.shape)
         if clip < 1:
             g *= clip
@@ -170,6 +168,7 @@ class _Block:
     )
 
     lr: Array
+    scratch: Array
 
     def __init__(
         self, segment: _Segment, place: slice, params: Array, state: OptimizerState, thread: int
@@ -179,7 +178,6 @@ class _Block:
         shape = segment.shape or (place.stop - place.start,)
         self.params = params[place].reshape(shape)
         self.slots = tuple(slot[place].reshape(shape) for slot in state.slots)
-        self.scratch: Array | None = None
         self.n_scratch = self.params.size
         self.update: Callable[..., None] = segment.optimizer.update
         if self.whole:

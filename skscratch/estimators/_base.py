@@ -320,26 +320,24 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         interrupts = begin_training()
         try:
             run = fit.run_all(state, interrupts)
+            if run.stopped == "interrupted":
+                fit.restore(run)
+                # The random stream stopped in the middle of an epoch.
+                state.rng = RandomDraws(self.random_state)
+                state.shard_rngs = state.rng.spawn(len(state.shard_rngs))
+            if self.verbose and not incremental:
+                print(fit.why_stopped(run))
+            self.__dict__.update(fit.attributes(), network_=fit.network, _training_state=state)
+            if not isinstance(fit.training.optimizer, LBFGS):
+                self.t_ += fit.data.rows.shape[0] * run.n_epochs
+            self.stop_reason_ = STOP_REASONS[run.stopped]
+            fit.finish()
         except DivergenceError as error:
             # L-BFGS has no learning rate.
             advice = "" if isinstance(fit.training.optimizer, LBFGS) else SMALLER_RATE
-            fit.release()
             raise DivergenceError(f"{error} {NOT_FINITE}{advice}.") from None
-        except BaseException:
+        finally:
             fit.release()
-            raise
-        if run.stopped == "interrupted":
-            fit.restore(run)
-            # The random stream stopped in the middle of an epoch.
-            state.rng = RandomDraws(self.random_state)
-            state.shard_rngs = state.rng.spawn(len(state.shard_rngs))
-        if self.verbose and not incremental:
-            print(fit.why_stopped(run))
-        self.__dict__.update(fit.attributes(), network_=fit.network, _training_state=state)
-        if not isinstance(fit.training.optimizer, LBFGS):
-            self.t_ += fit.data.rows.shape[0] * run.n_epochs
-        self.stop_reason_ = STOP_REASONS[run.stopped]
-        fit.finish()
         if run.stopped == "diverged":
             warnings.warn(
                 f"Training diverged in epoch {run.n_epochs}: the loss is not finite. The "
@@ -586,12 +584,12 @@ class Fit:
         return self.tasks.end()
 
     def finish(self) -> None:
-        """Tell the callbacks that the fit is over, and release the data."""
+        """Tell the callbacks that the fit is over."""
         assert self.tasks is not None
         self.tasks.finish()
 
     def release(self) -> None:
-        """Release the data after an error."""
+        """Release the data, which the callbacks' view of the fit refers to."""
         if self.tasks is not None:
             self.tasks.release()
 

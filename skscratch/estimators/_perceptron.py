@@ -121,7 +121,7 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
         if self.scoring not in (None, "loss"):
             check_scoring(self, self.scoring)
         if self.solver == "lbfgs":
-            return self._training_by_lbfgs(data, architecture)
+            return self._training_by_lbfgs(architecture)
         n = data.rows.shape[0]
         if self.batch_size != "auto" and self.batch_size > n:
             warnings.warn(
@@ -142,7 +142,7 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
             monitor=self.scoring,
         )
 
-    def _training_by_lbfgs(self, data: FitData, architecture: Architecture) -> Training:
+    def _training_by_lbfgs(self, architecture: Architecture) -> Training:
         if any(layer.only_in_training for layer in architecture.layers):
             raise ValueError(
                 "solver='lbfgs' needs a deterministic objective, which dropout and noise rule out. "
@@ -150,8 +150,6 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
             )
         return Training(
             LBFGS(self.max_fun, self.tol),
-            Constant(float(self.learning_rate_init)),
-            batch_size=data.rows.shape[0],
             max_epochs=self.max_iter,
             l2=self.alpha,
             monitor=self.scoring,

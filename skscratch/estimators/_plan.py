@@ -21,6 +21,7 @@ from skscratch.core.training import Patience
 
 # Schedules that reach 0 at a known end of training.
 FINITE_SCHEDULES = Cosine | OneCycle
+NO_SCHEDULE = Constant(0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +81,12 @@ class Training:
     ----------
     optimizer : Optimizer or LBFGS
         How a gradient changes the parameters.
-    schedule : Schedule
-        The learning rate over time.
-    batch_size, max_epochs : int
-        Rows in a batch; passes over the rows.
+    max_epochs : int
+        Passes over the rows, or iterations of L-BFGS.
+    schedule : Schedule, default=Constant(0.0)
+        The learning rate over time. L-BFGS has none.
+    batch_size : int, default=0
+        Rows in a batch. L-BFGS always uses all.
     patience : Patience or None, default=None
         When to stop early.
     l2 : float, default=0.0
@@ -95,9 +98,9 @@ class Training:
     """
 
     optimizer: Optimizer | LBFGS
-    schedule: Schedule
-    batch_size: int
     max_epochs: int
+    schedule: Schedule = NO_SCHEDULE
+    batch_size: int = 0
     patience: Patience | None = None
     l2: float = 0.0
     max_norm: float | None = None

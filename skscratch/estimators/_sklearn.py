@@ -113,7 +113,6 @@ class FitTasks:
             self.root.call_on_fit_task_end(
                 estimator=self.estimator, **self.data, reconstruction_attributes=self.attributes
             )
-        self.release()
 
     def release(self) -> None:
         """Break the reference cycle through `attributes`, so that the data are freed at once."""

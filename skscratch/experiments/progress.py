@@ -229,25 +229,11 @@ class EpochReporter(EpochCallback):
         self.stage = stage
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Begin a fit.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            The estimator that is fitted.
-        context : sklearn.callback.CallbackContext
-            The task of the fit.
-        """
+        """Note the number of epochs and the time."""
         self.total, self.started = context.max_subtasks, time.perf_counter()
 
     def on_epoch(self, record: dict[str, Any]) -> None:
-        """Report an epoch.
-
-        Parameters
-        ----------
-        record : dict
-            The record of the epoch.
-        """
+        """Report an epoch."""
         held_out = record["validation_loss"]
         validation = "" if held_out is None else f", validation {held_out:.5f}"
         self.stage(

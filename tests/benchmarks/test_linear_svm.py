@@ -12,7 +12,7 @@ from benchmarks.__main__ import main
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with data: pixels stand in for the latent features, too."""
+    """A folder of small data sets, which use pixels as latent features as well."""
     X, y = load_digits(return_X_y=True)
     for name in ("pixels", "latent"):
         np.save(tmp_path / f"{name}.npy", (X / 16).astype(np.float32))

@@ -24,9 +24,9 @@ from skscratch.core import Dense, Network, Sigmoid, Tanh
 from skscratch.datasets import load_digits, subsample
 from skscratch.experiments import page, report
 from skscratch.experiments.latent import LIBLINEAR, NYSTROEM, RBF
-from skscratch.experiments.progress import Progress
 from skscratch.experiments.xor import make_network
 from skscratch.images import RandomWarp
+from tests.experiments.common import Notes
 
 # Keras gives NumPy 2 an array that does not know the argument `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -53,14 +53,6 @@ TINY = Plan(
 @pytest.fixture(scope="module")
 def images():
     return subsample(load_digits(), n_train=150, n_test=80)
-
-
-class Notes(Progress):
-    def __init__(self):
-        self.lines = []
-
-    def note(self, text):
-        self.lines.append(text)
 
 
 def stand_in(patch):

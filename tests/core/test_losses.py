@@ -80,9 +80,12 @@ def test_outputs_may_have_different_weights(name):
 @LOSSES
 def test_inputs_are_not_modified(name):
     raw, target = rows(width=3), target_for(name)
+    before = raw.copy(), target.copy()
     raw.flags.writeable = target.flags.writeable = False
     value_and_grad(Loss.named(name), raw, target)
     Loss.named(name).predict(raw)
+    np.testing.assert_array_equal(raw, before[0])
+    np.testing.assert_array_equal(target, before[1])
 
 
 @LOSSES

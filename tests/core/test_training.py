@@ -465,13 +465,13 @@ def test_the_reported_loss_is_the_loss_that_is_minimised():
 @pytest.mark.parametrize("max_norm", [None, 0.01])
 def test_threads_share_the_parameters_without_changing_a_bit(max_norm, monkeypatch):
     sizes = {}
-    scratch_for = Step._scratch_for
+    gradient = Objective.gradient
 
-    def recorded(self, evaluation, block):
-        sizes.setdefault(threading.get_ident(), set()).add(len(block.params))
-        return scratch_for(self, evaluation, block)
+    def recorded(self, evaluation, where, scratch):
+        sizes.setdefault(threading.get_ident(), set()).add(where.stop - where.start)
+        return gradient(self, evaluation, where, scratch)
 
-    monkeypatch.setattr(Step, "_scratch_for", recorded)
+    monkeypatch.setattr(Objective, "gradient", recorded)
     one = fit(layers=LARGE, n_threads=1, max_norm=max_norm)
     sizes.clear()
     same(one, fit(layers=LARGE, n_threads=3, max_norm=max_norm))

@@ -1182,7 +1182,8 @@ def test_curves_of_validation_end_where_there_is_none():
 def test_a_function_that_scored_is_not_kept():
     X, y = data()
     model = MLPClassifier(**WIDE, scoring=lambda model, X, y: 0.0).fit(X, y, X_val=X, y_val=y)
-    pickle.dumps(model.set_params(scoring=None))
+    copied = pickle.loads(pickle.dumps(model.set_params(scoring=None)))
+    np.testing.assert_array_equal(params(copied), params(model))
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

@@ -11,8 +11,8 @@ from matplotlib.image import imread
 from skscratch import AutoencoderTransformer, LinearSVM, persistence
 from skscratch.core import Network
 from skscratch.experiments import latent, page, pictures, reproduce, settings_for, xor
-from skscratch.experiments.progress import Progress
 from skscratch.experiments.settings import DIGITS, MNIST
+from tests.experiments.common import Notes
 
 PICTURES = {
     "xor_loss.png",
@@ -52,14 +52,6 @@ def no_pictures(monkeypatch):
     """Pictures take longer than all else; where a test does not look at them, none are drawn."""
     monkeypatch.setattr(pictures, "all_pictures", lambda *results: {})
     monkeypatch.setattr(page, "_embed_pictures", lambda tokens, folder: None)
-
-
-class Notes(Progress):
-    def __init__(self):
-        self.lines = []
-
-    def note(self, text):
-        self.lines.append(text)
 
 
 def test_all_files_are_written(run):
