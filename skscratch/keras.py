@@ -9,7 +9,6 @@ error that names it, so that a converted model never computes something else.
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -31,10 +30,8 @@ from skscratch.core import (
     Layer,
     LayerNorm,
     LeakyReLU,
-    Loss,
     Network,
     Part,
-    Pinball,
     ReLU,
     Sigmoid,
     SiLU,
@@ -42,9 +39,7 @@ from skscratch.core import (
     Softplus,
     TakeColumns,
     Tanh,
-    Zeros,
 )
-from skscratch.estimators._random import RandomDraws
 from skscratch.estimators.autoencoder import AutoencoderTransformer
 from skscratch.estimators.mlp_classifier import MLPClassifier
 from skscratch.estimators.mlp_regressor import MLPRegressor
@@ -78,7 +73,12 @@ COUNTERPARTS: dict[type[Layer], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     **{kind: ("Activation", lambda a: {"activation": FUNCTIONS[type(a)]}) for kind in FUNCTIONS},
 }
 # Inverse links of losses -> Keras' names.
-LINKS = {"logistic": "sigmoid", "softmax": "softmax", "exp": "exponential"}
+LINKS = {
+    "identity": "linear",
+    "logistic": "sigmoid",
+    "softmax": "softmax",
+    "exp": "exponential",
+}
 
 
 def to_keras(model: Any, *, for_training: bool = True) -> Any:
@@ -148,7 +148,7 @@ def to_keras(model: Any, *, for_training: bool = True) -> Any:
         for name, half in halves.items():
             x = _model(keras, half, [], for_training, name)(x)
         return keras.Model(inputs, x, name="autoencoder")
-    return _model(keras, model.network_, _link(model._fitted_loss), for_training)
+    return _model(keras, model.network_, _link(model), for_training)
 
 
 def from_keras(model: Any, estimator: Any = None, classes: Any = None) -> Any:
@@ -234,10 +234,14 @@ def from_keras(model: Any, estimator: Any = None, classes: Any = None) -> Any:
         )
     entries = [entry for operation in operations for entry in _read(keras, operation)]
     dtype = _dtype(operations)
+    network = Network([layer for layer, _ in entries] or [Identity()], n_in, dtype, rng=None)
+    _fill(network, entries)
     if estimator is None:
-        network = Network([layer for layer, _ in entries] or [Identity()], n_in, dtype, rng=None)
-        return _filled(network, entries)
-    return _fitted(clone(estimator), entries, n_in, dtype, classes)
+        return network
+    parameters = clone(estimator).get_params(deep=False)
+    if isinstance(estimator, MLPClassifier):
+        parameters["classes"] = classes
+    return type(estimator).from_network(network, **parameters)
 
 
 def _import_keras() -> Any:
@@ -295,21 +299,18 @@ def _counterpart(keras: Any, layer: Layer, n_in: int, dtype: str) -> Any:
     return getattr(keras.layers, name)(**arguments(layer), dtype=dtype)
 
 
-def _link(loss: Loss) -> list[str]:
-    if isinstance(loss, Pinball) and len(loss.quantiles) > 1:
+def _link(model: MLPClassifier | MLPRegressor) -> list[str]:
+    link = model.out_activation_
+    if link not in LINKS:
         raise ValueError(
-            f"The outputs of {loss!r} are cumulative sums, for which Keras has no layer. "
-            "Accepted is one quantile."
+            f"{model!r} turns outputs into predictions by {link!r}, for which Keras has no layer. "
+            f"Accepted are {', '.join(LINKS)}."
         )
-    return [LINKS[loss.link]] if loss.link in LINKS else []
+    return [LINKS[link]] if link != "identity" else []
 
 
 def _warn_of_ties(stack: Network | Part, for_training: bool) -> None:
-    if isinstance(stack, Network):
-        ties, layers = stack.ties, range(len(stack.layers))
-    else:
-        ties, layers = stack.network.ties, range(stack.start, stack.stop)
-    if for_training and any(i in layers and j in layers for i, j in ties.items()):
+    if for_training and stack.ties:
         warnings.warn(
             "Layers with tied weights get a copy each, and training in Keras makes the copies "
             "differ. for_training=False builds the model for prediction, without this warning.",
@@ -457,180 +458,7 @@ def _activation(keras: Any, function: Any, op: Any) -> list[Entry]:
     return [] if isinstance(activation, Identity) else [(activation, {})]
 
 
-def _filled(network: Network, entries: list[Entry]) -> Network:
-    """Write the values into a network with the same parameters in the same order."""
-    views = [view for view in network.views if vars(view)]
-    values = [values for layer, values in entries if layer.params(1)]
-    for view, of_layer in zip(views, values, strict=True):
-        for name, array in of_layer.items():
-            getattr(view, name)[...] = array
-    return network
-
-
-# A fitted estimator from a chain of layers.
-
-
-def _fitted(
-    estimator: Estimator, entries: list[Entry], n_in: int, dtype: str, classes: Any
-) -> Estimator:
-    """Give an estimator the parameters and the network that it would have after a fit."""
-    y: Any = None
-    if isinstance(estimator, MLPClassifier):
-        entries, y = _outputs_and_labels(entries, classes)
-    layers = [layer for layer, _ in entries]
-    if isinstance(estimator, AutoencoderTransformer):
-        if estimator.tied_weights is True:
-            raise ValueError("tied_weights=True does not fit a Keras model, whose weights differ.")
-        estimator.set_params(**_autoencoder_parameters(layers, n_in))
-    else:
-        estimator.set_params(**_perceptron_parameters(layers), pretrained=None)
-    if isinstance(estimator, MLPRegressor):
-        _link(estimator._loss())
-        n_out = Network(layers or [Identity()], n_in, rng=None).n_out
-        y = np.zeros(2 if n_out == 1 else (2, n_out), dtype)
-    X: Array = np.zeros((2 if y is None else len(y), n_in), dtype)
-    data = estimator._check_data(X, y, None, reset=True, training=True)
-    architecture = estimator._architecture(data)
-    network, loss = architecture.network(n_in, dtype, RandomDraws(0)), architecture.loss
-    link = [Activation.named(loss.link)] if loss.link in Activation.members() else []
-    nearest, actual = _shape([*network.layers, *link]), _shape(layers)
-    if nearest != actual:
-        raise ValueError(
-            f"No parameters of {type(estimator).__name__} with {loss!r} describe the model: its "
-            f"layers are {actual}, the nearest are {nearest}. Without an estimator, from_keras "
-            "returns it as a network."
-        )
-    estimator._start_history()
-    estimator.network_ = _filled(network, entries)
-    estimator._fitted_loss = loss
-    return estimator
-
-
-def _outputs_and_labels(entries: list[Entry], classes: Any) -> tuple[list[Entry], Array]:
-    """Return the layers with the outputs of an MLPClassifier, and labels, one row for each.
-
-    It has one logistic output for two classes, and a softmax over the sorted labels for more.
-    """
-    dense, activation = [None, None, *(layer for layer, _ in entries)][-2:]
-    if not (isinstance(dense, Dense) and isinstance(activation, Sigmoid | Softmax)):
-        raise ValueError(
-            "A classifier's model must end in Dense followed by sigmoid or softmax. If it returns "
-            "logits, add keras.layers.Softmax() or keras.layers.Activation('sigmoid')."
-        )
-    n_out = dense.width
-    multilabel = isinstance(activation, Sigmoid) and n_out > 1
-    if multilabel and classes is not None:
-        raise ValueError("Labels that may occur together are columns: they have no classes.")
-    if multilabel:
-        return entries, np.eye(n_out, dtype=int)
-    n_classes = max(2, n_out)
-    labels = np.arange(n_classes) if classes is None else np.asarray(classes)
-    order = np.argsort(labels)
-    if labels.shape != (n_classes,) or len(np.unique(labels)) < n_classes:
-        raise ValueError(f"The model has {n_classes} classes, but classes is {classes!r}.")
-    columns = np.eye(n_out)
-    if n_out == 1:
-        mix = columns * (order[1] - order[0])
-    elif n_out == 2:
-        mix = columns[:, order[1:]] - columns[:, order[:1]]
-    else:
-        mix = columns[:, order]
-    mixed = {name: array @ mix.astype(array.dtype) for name, array in entries[-2][1].items()}
-    last = activation if n_out > 2 else Sigmoid()
-    head = dataclasses.replace(dense, width=mix.shape[1])
-    return [*entries[:-2], (head, mixed), (last, {})], labels
-
-
-def _perceptron_parameters(layers: list[Layer]) -> dict[str, Any]:
-    """Infer the parameters of an MLP from its layers; the caller checks that they match."""
-    first, *dense = _blocks(layers)
-    hidden = dense[:-1]
-    return {
-        **_noise_parameters(first),
-        "hidden_layer_sizes": tuple(_width(block) for block in hidden),
-        "activation": _one_or_each([_named(_activation_of(block)) for block in hidden], "relu"),
-        "dropout": _one_or_each([_dropout_of(block) for block in hidden], 0.0),
-        "layer_norm": any(isinstance(layer, LayerNorm) for layer in layers),
-    }
-
-
-def _autoencoder_parameters(layers: list[Layer], n_in: int) -> dict[str, Any]:
-    """Infer the parameters of an autoencoder from its layers; the narrowest is the latent one."""
-    first, *dense = _blocks(layers)
-    widths = [_width(block) for block in dense]
-    if len(widths) < 2:
-        raise ValueError(
-            f"An autoencoder needs at least two dense layers, but the model has {len(widths)}."
-        )
-    middle = int(np.argmin(widths[:-1]))
-    hidden = [*dense[:middle], *dense[middle + 1 : -1]]
-    penalties = [layer.l1 for layer in layers if isinstance(layer, ActivityPenalty)]
-    return {
-        **_noise_parameters(first),
-        "n_components": widths[middle],
-        "hidden_layer_sizes": tuple(widths[:middle]),
-        "decoder_layer_sizes": tuple(widths[middle + 1 : -1]),
-        "activation": _activation_of(hidden[0]).name if hidden else "relu",
-        "latent_activation": _activation_of(dense[middle]).name,
-        "output_activation": _activation_of(dense[-1]).name,
-        "dropout": _dropout_of(hidden[0]) if hidden else 0.0,
-        # The estimator divides its penalties by the number of features.
-        "sparsity": penalties[0] * n_in if penalties else 0.0,
-        "sparsity_target": None,
-        "contraction": 0.0,
-        "beta": 0.0,
-        # Keras layers do not share weights.
-        "tied_weights": False,
-    }
-
-
-def _noise_parameters(first: list[Layer]) -> dict[str, Any]:
-    levels = [layer.level for layer in first if isinstance(layer, GaussianNoise)]
-    return {"noise": "gaussian", "noise_level": levels[0]} if levels else {"noise": None}
-
-
-def _blocks(layers: list[Layer]) -> list[list[Layer]]:
-    """Cut the layers before each dense one; the first block holds those before all of them."""
-    blocks: list[list[Layer]] = [[]]
-    for layer in layers:
-        if isinstance(layer, Dense):
-            blocks.append([])
-        blocks[-1].append(layer)
-    return blocks
-
-
-def _width(block: list[Layer]) -> int:
-    return block[0].n_out(0)
-
-
-def _activation_of(block: list[Layer]) -> Activation:
-    return next((layer for layer in block if isinstance(layer, Activation)), Identity())
-
-
-def _dropout_of(block: list[Layer]) -> float:
-    return next((layer.rate for layer in block if isinstance(layer, Dropout)), 0.0)
-
-
-def _named(activation: Activation) -> str | Activation:
-    return activation.name if activation == type(activation)() else activation
-
-
-def _one_or_each(values: list[Any], default: Any) -> Any:
-    """Return the parameter for all hidden layers: a single value if they agree."""
-    if any(value != values[0] for value in values):
-        return values
-    return values[0] if values else default
-
-
-def _shape(layers: Sequence[Layer]) -> list[Layer]:
-    """Return the layers without details that do not affect the outputs."""
-    return [_plain(layer) for layer in layers if not isinstance(layer, Identity)]
-
-
-def _plain(layer: Layer) -> Layer:
-    if isinstance(layer, Dense):
-        return Dense(layer.width, bias=None if layer.bias is None else Zeros())
-    if isinstance(layer, ActivityPenalty):
-        # After division and multiplication, a weight may differ in its last bit.
-        return ActivityPenalty(float(np.float32(layer.l1)))
-    return layer
+def _fill(network: Network, entries: list[Entry]) -> None:
+    for view, (_, values) in zip(network.views, entries, strict=False):
+        for name, value in values.items():
+            getattr(view, name)[...] = value

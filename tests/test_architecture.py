@@ -60,6 +60,7 @@ ESTIMATORS = [
     "_parameters",
     "_targets",
     "_plan",
+    "_from_network",
     "_base",
     "_perceptron",
     "mlp_classifier",

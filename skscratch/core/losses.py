@@ -243,6 +243,11 @@ class Pinball(Loss, name="pinball"):
 
     quantiles: tuple[float, ...] = (0.5,)
 
+    @property
+    def link(self) -> str:  # type: ignore[override]
+        """The name of the inverse link: several quantiles are cumulative sums."""
+        return "identity" if len(self.quantiles) == 1 else "cumulative_softplus"
+
     def check_init(self) -> None:
         q = self.quantiles
         numbers = isinstance(q, tuple) and q and all(isinstance(x, Real) for x in q)

@@ -35,6 +35,8 @@ class Stack:
 
     dtype: np.dtype[Any]
     views: list[SimpleNamespace]
+    #: Layer -> earlier layer whose transposed weights it uses.
+    ties: dict[int, int]
 
     def __init__(self, layers: Sequence[Layer], n_in: int) -> None:
         self.layers = tuple(layers)
@@ -293,6 +295,10 @@ class Part(Stack):
         super().__init__(network.layers[start:stop] + self.extra_layers, network.widths[start])
         self.dtype = network.dtype
         self.views = network.views[start:stop] + [SimpleNamespace() for _ in self.extra_layers]
+        inside = range(start, stop)
+        self.ties = {
+            i - start: j - start for i, j in network.ties.items() if i in inside and j in inside
+        }
 
     # A part is pickled with its network, and still shares its parameters in the same pickle.
     def __reduce__(self) -> tuple[Any, ...]:

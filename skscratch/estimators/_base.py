@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn import get_config
@@ -43,6 +43,7 @@ from skscratch.core.training import (
 from skscratch.core.workers import MAX_SHARDS, predict
 from skscratch.estimators._available import UnavailableError, check_streamed_weights, name_of
 from skscratch.estimators._data import as_rows, check_rows, content_digest, network_dtype
+from skscratch.estimators._from_network import check_stack, fill
 from skscratch.estimators._parameters import TrainingParameters, recipe_of
 from skscratch.estimators._plan import Architecture, Training
 from skscratch.estimators._random import RandomDraws
@@ -124,6 +125,11 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
 
     # Hooks of subclasses.
 
+    @classmethod
+    @abstractmethod
+    def _parameters_of(cls, network: Stack) -> dict[str, Any]:
+        """Return the parameters that describe a given network as far as they can."""
+
     @abstractmethod
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
@@ -180,6 +186,23 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
                 f"most 1, got {self.noise_level}."
             )
         return [recipe_of(self, Noise, "noise")]
+
+    # From a network to an estimator.
+
+    @classmethod
+    def _from_network(cls, network: Any, parameters: dict[str, Any], y: Any = None) -> Self:
+        """Return an estimator fitted to targets like `y`, with this network."""
+        check_stack(network)
+        estimator = cls(**{**parameters, **cls._parameters_of(network)})
+        estimator._validate_params()
+        X: Array = np.zeros((2 if y is None else len(y), network.n_in), network.dtype)
+        data = estimator._check_data(X, y, None, reset=True, training=True)
+        architecture = estimator._architecture(data)
+        estimator.network_ = architecture.network(network.n_in, network.dtype, None)
+        estimator._fitted_loss = architecture.loss
+        fill(estimator.network_, network, architecture.loss, estimator)
+        estimator._start_history()
+        return estimator
 
     # From data to a trained network.
 

@@ -25,6 +25,7 @@ from skscratch.core.schedules import Constant
 from skscratch.core.training import TrainingRun, TrainingState
 from skscratch.estimators._available import accepts
 from skscratch.estimators._base import Fit, FitData, NetworkEstimator, layer_sizes
+from skscratch.estimators._from_network import perceptron_parameters
 from skscratch.estimators._parameters import RegisteredNames, TrainingParameters, is_sgd
 from skscratch.estimators._plan import FINITE_SCHEDULES, Architecture, Training
 from skscratch.estimators._sklearn import Interval, wants_dataframe
@@ -76,6 +77,10 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
 
     def _loss(self) -> Loss:
         raise NotImplementedError
+
+    @classmethod
+    def _parameters_of(cls, network: Stack) -> dict[str, Any]:
+        return perceptron_parameters(network)
 
     def _architecture(self, data: FitData) -> Architecture:
         pretrained = self._pretrained_layers(data.rows.shape[1])

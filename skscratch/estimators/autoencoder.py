@@ -26,8 +26,8 @@ from skscratch.core.layers import (
     PerturbedCopies,
     Variational,
 )
-from skscratch.core.losses import BinaryLogLoss, Loss, Pinball
-from skscratch.core.network import Part
+from skscratch.core.losses import BinaryLogLoss, Loss
+from skscratch.core.network import Part, Stack
 from skscratch.core.optimizers import Optimizer
 from skscratch.core.rows import Rows
 from skscratch.core.schedules import Adaptive
@@ -42,6 +42,7 @@ from skscratch.estimators._base import (
     layer_sizes,
 )
 from skscratch.estimators._data import as_rows, check_rows, check_weight, value_range
+from skscratch.estimators._from_network import autoencoder_parameters
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._parameters import RegisteredNames, is_sgd, recipe_of
 from skscratch.estimators._plan import Architecture, Training
@@ -342,6 +343,10 @@ default='one_cycle'
 
     # Hooks of the base.
 
+    @classmethod
+    def _parameters_of(cls, network: Stack) -> dict[str, Any]:
+        return autoencoder_parameters(network)
+
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, training: bool
     ) -> FitData:
@@ -395,11 +400,6 @@ default='one_cycle'
                 )
             output = "logistic"
         recipe = Loss.resolve(loss)
-        if isinstance(recipe, Pinball) and len(recipe.quantiles) > 1:
-            raise ValueError(
-                f"loss={loss!r} has an output for each quantile, but a reconstruction has one for "
-                "each feature. Choose one quantile."
-            )
         link = recipe.link
         if link not in ("identity", *Activation.members()):
             raise ValueError(
@@ -572,6 +572,49 @@ default='one_cycle'
         return self.encoder_.n_out
 
     # Public methods.
+
+    @classmethod
+    def from_network(cls, network: Any, **parameters: Any) -> AutoencoderTransformer:
+        """Build a fitted estimator that computes the same as a network.
+
+        Parameters
+        ----------
+        network : Network or Part
+            Encoder and decoder, one after the other. The narrowest layer has the latent features.
+            Weights are tied if each layer of the decoder is tied to its mirror image; other ties
+            become copies.
+        **parameters : dict
+            Other parameters of the estimator, such as its loss and how it is trained. Those that
+            describe the network, such as `hidden_layer_sizes`, are taken from it.
+
+        Returns
+        -------
+        AutoencoderTransformer
+            An estimator with a copy of the network's parameters. It predicts, and can be trained
+            further with ``warm_start=True`` or ``partial_fit``. Attributes that describe training
+            are missing.
+
+        Raises
+        ------
+        ValueError
+            If the estimator cannot have such a network: the message shows its layers and the
+            nearest ones.
+        TypeError
+            If `network` is of another class.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skscratch import AutoencoderTransformer
+        >>> from skscratch.core import Dense, Network, Tanh
+        >>> network = Network([Dense(5), Tanh(), Dense(2), Dense(5), Tanh(), Dense(8)], n_in=8)
+        >>> model = AutoencoderTransformer.from_network(network, loss="squared_error")
+        >>> model.n_components, model.transform(np.eye(8)).shape
+        (2, (8, 2))
+        """
+        if parameters.get("tied_weights") is True and not network.ties:
+            raise ValueError("tied_weights=True does not fit a network whose weights are not tied.")
+        return cls._from_network(network, parameters)
 
     @all_or_nothing
     def fit(

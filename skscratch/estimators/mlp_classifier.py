@@ -26,6 +26,7 @@ from skscratch.estimators._base import (
     has_partial_fit,
 )
 from skscratch.estimators._data import check_rows, check_weight, network_dtype
+from skscratch.estimators._from_network import check_stack, classifier_outputs
 from skscratch.estimators._perceptron import MultilayerPerceptron
 from skscratch.estimators._sklearn import Interval, StrOptions, is_first_partial_fit
 from skscratch.estimators._state import all_or_nothing, reads_model
@@ -256,6 +257,53 @@ default='constant'
             self._outputs(network, data.selected_rows(), self._fitted_loss.predict)
         )
         return float(accuracy_score(data.y, predicted, sample_weight=data.weight))
+
+    @classmethod
+    def from_network(cls, network: Any, *, classes: Any = None, **parameters: Any) -> MLPClassifier:
+        """Build a fitted estimator that computes the same as a network.
+
+        Parameters
+        ----------
+        network : Network or Part
+            A network that returns probabilities: its last layers are Dense and Softmax, or Dense
+            and Sigmoid for two classes or for labels that may occur together.
+        classes : array-like of shape (n_classes,), default=None
+            Labels in the order of the network's outputs; None counts from 0. Labels that may occur
+            together have no `classes`.
+        **parameters : dict
+            Other parameters of the estimator, such as its loss and how it is trained. Those that
+            describe the network, such as `hidden_layer_sizes`, are taken from it.
+
+        Returns
+        -------
+        MLPClassifier
+            An estimator with a copy of the network's parameters. It predicts, and can be trained
+            further with ``warm_start=True`` or ``partial_fit``. Attributes that describe training
+            are missing.
+
+        Raises
+        ------
+        ValueError
+            If the estimator cannot have such a network: the message shows its layers and the
+            nearest ones.
+        TypeError
+            If `network` is of another class.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skscratch import MLPClassifier
+        >>> from skscratch.core import Dense, Network, ReLU, Softmax
+        >>> network = Network([Dense(8), ReLU(), Dense(3), Softmax()], n_in=4)
+        >>> model = MLPClassifier.from_network(network, classes=["ash", "elm", "oak"], alpha=0.01)
+        >>> model.hidden_layer_sizes, model.activation
+        ((8,), 'relu')
+        >>> bool((model.predict_proba(np.eye(4)) == network(np.eye(4))).all())
+        True
+        """
+        check_stack(network)
+        network, labels = classifier_outputs(network, classes)
+        return cls._from_network(network, parameters, labels)
 
     @all_or_nothing
     def fit(

@@ -15,6 +15,7 @@ from sklearn.base import (
 from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from skscratch.core.activations import Activation
 from skscratch.core.functions import Array
 from skscratch.core.losses import Loss, Pinball
 from skscratch.core.network import Network
@@ -26,6 +27,7 @@ from skscratch.estimators._base import (
     has_partial_fit,
 )
 from skscratch.estimators._data import check_rows, check_weight, network_dtype
+from skscratch.estimators._from_network import check_stack
 from skscratch.estimators._parameters import RegisteredNames, recipe_of
 from skscratch.estimators._perceptron import MultilayerPerceptron
 from skscratch.estimators._sklearn import Interval
@@ -164,7 +166,8 @@ default='constant'
     n_outputs_ : int
         Number of targets.
     out_activation_ : str
-        Function applied to the output layer: 'identity' or 'exp'.
+        Function applied to the output layer: 'identity', 'exp', or 'cumulative_softplus' for
+        several quantiles.
     n_features_in_ : int
         Number of features.
 
@@ -309,6 +312,54 @@ default='constant'
         """
         predicted = self.predict(X)
         return self._score_of(y, predicted.reshape(len(predicted), -1), sample_weight)
+
+    @classmethod
+    def from_network(cls, network: Any, **parameters: Any) -> MLPRegressor:
+        """Build a fitted estimator that computes the same as a network.
+
+        Parameters
+        ----------
+        network : Network or Part
+            A network that returns predictions, one column for each target.
+        **parameters : dict
+            Other parameters of the estimator, such as its loss and how it is trained. Those that
+            describe the network, such as `hidden_layer_sizes`, are taken from it.
+
+        Returns
+        -------
+        MLPRegressor
+            An estimator with a copy of the network's parameters. It predicts, and can be trained
+            further with ``warm_start=True`` or ``partial_fit``. Attributes that describe training
+            are missing.
+
+        Raises
+        ------
+        ValueError
+            If the estimator cannot have such a network: the message shows its layers and the
+            nearest ones.
+        TypeError
+            If `network` is of another class.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skscratch import MLPRegressor
+        >>> from skscratch.core import Dense, Network, Tanh
+        >>> network = Network([Dense(8), Tanh(), Dense(1)], n_in=4)
+        >>> model = MLPRegressor.from_network(network, loss="huber")
+        >>> bool((model.predict(np.eye(4)) == network(np.eye(4)).ravel()).all())
+        True
+        """
+        check_stack(network)
+        link = cls(**parameters)._loss().link
+        if link not in ("identity", *Activation.members()):
+            raise ValueError(
+                f"loss={parameters['loss']!r} turns outputs into predictions by {link!r}, which is "
+                "not a layer that a network could end with. Accepted are losses whose link is "
+                "'identity' or an activation."
+            )
+        y = np.zeros(2 if network.n_out == 1 else (2, network.n_out), network.dtype)
+        return cls._from_network(network, parameters, y)
 
     @all_or_nothing
     def fit(
