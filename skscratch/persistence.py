@@ -147,7 +147,7 @@ def save(estimator: Any, file: str | os.PathLike[str]) -> None:
     """
     import_skops()
     if not isinstance(estimator, BaseEstimator):
-        raise ValueError(f"Cannot save a {type(estimator).__name__}, which is not an estimator.")
+        raise ValueError(f"Cannot save {estimator!r:.80}, which is not an estimator.")
     # A consistent set of attributes, in case another thread fits the estimator.
     estimator = copy.copy(estimator)
     content, error = _try_to_write(estimator)
@@ -264,6 +264,10 @@ def _text(error: BaseException | None) -> str:
 
 def _put(path: Path, content: bytes) -> None:
     """Write a file next to its destination, then move it there in one step."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {str(path.parent)!r} to save {path.name!r} in."
+        )
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with unfinished.open("xb") as stream:
