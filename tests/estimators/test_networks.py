@@ -1211,7 +1211,7 @@ def test_losses_that_do_not_fit_are_refused_as_instances_too():
     X, y = data()
     with pytest.raises(ValueError, match="is for classes"):
         MLPRegressor(LogLoss(), **WIDE).fit(X, y)
-    with pytest.raises(ValueError, match="each quantile"):
+    with pytest.raises(ValueError, match="cumulative_softplus"):
         AutoencoderTransformer(loss=Pinball((0.1, 0.9))).fit(X)
     by_name = MLPRegressor("pinball", quantile=[0.1, 0.9], **WIDE).fit(X, y)
     by_instance = MLPRegressor(Pinball((0.1, 0.9)), **WIDE).fit(X, y)
