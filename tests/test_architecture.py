@@ -45,6 +45,8 @@ LINEAR = [
     "products",
     "systems",
     "problems",
+    "best",
+    "row_space",
     "directions",
     "line_search",
     "solver",

@@ -28,17 +28,19 @@ algorithmic implementation of multiclass kernel-based vector machines", JMLR 2, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from skscratch.linear.arrays import Array, inner, per_problem, rounding_unit
+from skscratch.linear.best import Best, LinearSolution
 from skscratch.linear.directions import Directions
 from skscratch.linear.line_search import step_lengths
 from skscratch.linear.losses import LinearLoss
 from skscratch.linear.problems import TINY, TOO_LARGE, NotFiniteError, Point, Problems
 from skscratch.linear.products import Features, Run, run_serially
+from skscratch.linear.row_space import combination, is_for_row_space, minimise_in_row_space
 
 __all__ = ["LinearSolution", "solve"]
 
@@ -52,12 +54,6 @@ SAMPLED_ROWS = 8192
 SAMPLED_ROWS_PER_FEATURE = 64
 SAMPLED_TOL = 0.03
 SAMPLED_STEPS = 15
-# Give up on a problem whose best gap has not fallen by a tenth in this many iterations. Far from
-# the solution, where the gap may stagnate while the width shrinks, allow more of them.
-PATIENCE = 12
-FAR_PATIENCE = 60
-FAR = 1e-3
-POLISHING_PATIENCE = 2
 # Without corners, Newton's method needs few iterations, except on separable data, where it may need
 # hundreds: after this many, it restarts from a much smoother problem.
 STALLED = 20
@@ -69,105 +65,114 @@ STARTED_SHARE = 1e-3
 STRETCHES = (0, 1, 4, 16, 64, 256)
 
 
-@dataclass(frozen=True)
-class LinearSolution:
-    """Coefficients with their certificate.
-
-    ``objective`` and ``dual_gap`` are sums over the problems; no coefficients reach an objective
-    below ``objective - dual_gap``. ``converged`` is False if some problem's gap still exceeds
-    ``tol`` times its objective, because iterations or digits ran out.
-    """
-
-    coef: Array
-    intercept: Array
-    objective: float
-    dual_gap: float
-    n_iter: int
-    converged: bool
-
-
-class _Best:
-    """The best coefficients, dual point and gap of every problem, finished or not."""
-
-    def __init__(self, W: Array, S: Array) -> None:
-        self.W = W.copy()
-        self.p = np.zeros_like(S)
-        self.primal = np.full(len(W), np.inf)
-        self.dual = np.full(len(W), -np.inf)
-        self.point_gap = np.full(len(W), np.inf)
-        self.idle = np.zeros(len(W), np.intp)
-        self._milestone = np.full(len(W), np.inf)
-
-    @property
-    def gap(self) -> Array:
-        # The best primal and the best dual value may belong to different points. Their difference
-        # cancels, so it is only good down to their rounding errors, unlike the gap of one point.
-        difference = np.maximum(self.primal - self.dual, self._rounding_error)
-        gap: Array = np.minimum(self.point_gap, difference)
-        return gap
-
-    @property
-    def certified_gap(self) -> Array:
-        """The gap, as far as rounding allows."""
-        certified: Array = np.maximum(self.gap, self._rounding_error)
-        return certified
-
-    @property
-    def _rounding_error(self) -> Array:
-        error: Array = 4 * rounding_unit(self.W.dtype) * self.primal
-        return error
-
-    def record(self, numbers: Array, W: Array, point: Point) -> None:
-        """Compare the problems of these numbers, at ``W``, with their best points so far."""
-        better = point.primal < self.primal[numbers]
-        self.W[numbers[better]] = W[better]
-        self.primal[numbers] = np.minimum(self.primal[numbers], point.primal)
-        better = point.primal - point.gap > self.dual[numbers]
-        self.p[numbers[better]] = point.p[better]
-        self.dual[numbers] = np.maximum(self.dual[numbers], point.primal - point.gap)
-        self.point_gap[numbers] = np.minimum(self.point_gap[numbers], point.gap)
-        gap = self.gap[numbers]
-        improved = gap < 0.9 * self._milestone[numbers]
-        self._milestone[numbers[improved]] = gap[improved]
-        self.idle[numbers] = np.where(improved, 0, self.idle[numbers] + 1)
-
-    def certify(self, point: Point) -> None:
-        """Replace the primal values by those of a point whose slacks were computed from scratch."""
-        self.primal = point.primal
-        self.dual = np.maximum(self.dual, point.primal - point.gap)
-        self.point_gap = point.gap
-
-    def converged(self, tol: float) -> bool:
-        """Return whether every problem's gap is at most ``tol`` times its objective."""
-        return bool(np.all(self.certified_gap <= tol * self.primal))
-
-    def solution(
-        self, dtype: np.dtype[Any], bias: float | None, tol: float, n_iter: int
-    ) -> LinearSolution:
-        """Return the best coefficients, with separate intercepts."""
-        W = self.W.reshape(-1, self.W.shape[-1]).astype(dtype, copy=False)
-        return LinearSolution(
-            coef=W.copy() if bias is None else W[:, :-1].copy(),
-            intercept=np.zeros(len(W), W.dtype) if bias is None else bias * W[:, -1],
-            objective=float(self.primal.sum()),
-            dual_gap=float(self.certified_gap.sum()),
-            n_iter=n_iter,
-            converged=self.converged(tol),
-        )
+Report = Callable[[int, Best], bool | None]
 
 
 def _minimise(
-    problems: Problems,
+    features: Features,
+    loss: LinearLoss,
+    cost: Array,
+    W: Array,
+    width: float,
+    center: Array | None,
     tol: float,
     goal: float,
     max_iter: int,
-    on_iteration: Callable[[int, _Best], bool | None] = lambda n_iter, best: False,
-) -> tuple[_Best, int, float]:
-    """Take Newton steps until each problem's gap is below ``goal`` or has stopped falling.
+    on_iteration: Report = lambda n_iter, best: False,
+) -> tuple[Best, int, float]:
+    """Iterate until each problem's gap is below ``goal`` or has stopped falling.
 
     Return the best points, the number of iterations, and the narrowest width.
     """
-    best = _Best(problems.W, problems.S)
+    n_iter = 0
+    if max_iter > 0 and is_for_row_space(features, loss):
+        best, n_iter, width, stopped = _minimise_wide(
+            features, loss, cost, W, width, center, tol, goal, max_iter, on_iteration
+        )
+        if stopped or n_iter == max_iter or best.converged(tol):
+            return best, n_iter, width
+        # Directions from more exact systems succeed where the rough ones stall.
+        W, center = best.W, _center(loss, best)
+    problems = Problems.start(features, loss, cost, W, width, center)
+    best, n_further, width = _take_newton_steps(
+        problems, tol, goal, max_iter - n_iter, lambda n, best: on_iteration(n_iter + n, best)
+    )
+    return best, n_iter + n_further, width
+
+
+def _minimise_wide(
+    features: Features,
+    loss: LinearLoss,
+    cost: Array,
+    W: Array,
+    width: float,
+    center: Array | None,
+    tol: float,
+    goal: float,
+    max_iter: int,
+    on_iteration: Report,
+) -> tuple[Best, int, float, bool]:
+    """Do as `_minimise` in the space of the rows; return also whether the report stopped it.
+
+    The products are bound by memory, so float64 data are solved in float32 first.
+    """
+    stopped = False
+    n_iter = 0
+
+    def watch(n: int, best: Best) -> bool:
+        nonlocal stopped
+        stopped = bool(on_iteration(n_iter + n, best))
+        return stopped
+
+    a = np.zeros((len(W), features.shape[0]), features.precision)
+    if W.any():
+        a = combination(Problems.start(features, loss, cost, W, width, center))
+    single = np.dtype(np.float32)
+    if features.precision != single and goal == tol:
+        rough = replace(features, precision=single)
+        rough_center = None if center is None else center.astype(single)
+        try:
+            best, n_iter, narrow = minimise_in_row_space(
+                rough,
+                loss.cast(single),
+                cost.astype(single),
+                a.astype(single),
+                width,
+                rough_center,
+                tol,
+                goal,
+                max_iter,
+                watch,
+            )
+        except NotFiniteError:
+            # These data need the range of float64.
+            pass
+        else:
+            a, center, width = best.W[:, 0].astype(W.dtype), _center(loss, best, W.dtype), narrow
+            problems = Problems.start(
+                features, loss, cost, features.scores_transposed(a[:, None]), width, center
+            )
+            best = Best(problems.W, problems.S)
+            best.record(np.arange(len(W)), problems.W, problems.evaluate())
+            if stopped or n_iter == max_iter or best.converged(tol):
+                return best, n_iter, width, stopped
+    best, n_further, width = minimise_in_row_space(
+        features, loss, cost, a, width, center, tol, goal, max_iter - n_iter, watch
+    )
+    best.expand()
+    return best, n_iter + n_further, width, stopped
+
+
+def _center(loss: LinearLoss, best: Best, dtype: Any = None) -> Array | None:
+    """Return the center to go on from; without corners there is none."""
+    return None if loss.own_width > 0.0 else best.p.astype(dtype or best.p.dtype)
+
+
+def _take_newton_steps(
+    problems: Problems, tol: float, goal: float, max_iter: int, on_iteration: Report
+) -> tuple[Best, int, float]:
+    """Take Newton steps with all problems; see `_minimise`."""
+    best = Best(problems.W, problems.S)
     directions = Directions.start(len(problems.W))
     unfinished = np.arange(len(problems.W))
     n_iter, width = 0, float(problems.width.min())
@@ -178,11 +183,7 @@ def _minimise(
         best.record(unfinished, problems.W, point)
         if on_iteration(n_iter, best) or n_iter == max_iter:
             break
-        relative_gap = best.gap[unfinished] / best.primal[unfinished].clip(min=TINY)
-        polishing = (relative_gap <= tol) & (not has_corners)
-        patience = np.where(relative_gap > FAR, FAR_PATIENCE, PATIENCE)
-        patience[polishing] = POLISHING_PATIENCE
-        remain = np.flatnonzero((relative_gap > goal) & (best.idle[unfinished] < patience))
+        remain = best.unfinished(unfinished, tol, goal, has_corners=has_corners)
         if not len(remain):
             break
         if len(remain) < len(unfinished):
@@ -284,7 +285,7 @@ def solve(
 
     stopped = False
 
-    def report(n_iter: int, best: _Best) -> bool:
+    def report(n_iter: int, best: Best) -> bool:
         nonlocal stopped
         if on_iteration is not None:
             objective, gap = float(best.primal.sum()), float(best.certified_gap.sum())
@@ -306,11 +307,10 @@ def solve(
         width = _initial_width(features, loss, costs, share)
         if start is None:
             W, width = _sampled_start(features, loss, costs, W, width)
-        problems = Problems.start(features, loss, costs, W, width)
-        best, n_iter, width = _minimise(problems, tol, goal, max_iter, report)
+        best, n_iter, width = _minimise(
+            features, loss, costs, W, width, None, tol, goal, max_iter, report
+        )
         _certify(best, features, loss, costs, width)
-        # Free its memory before `_continue_in_double` allocates more.
-        del problems
         if X.dtype != np.float64 and not (best.converged(tol) or stopped or n_iter == max_iter):
             best, n_iter = _continue_in_double(
                 features, loss, cost, best, width, tol, n_iter, max_iter, report
@@ -318,7 +318,7 @@ def solve(
     return best.solution(X.dtype, bias, tol, n_iter)
 
 
-def _certify(best: _Best, features: Features, loss: LinearLoss, cost: Array, width: float) -> None:
+def _certify(best: Best, features: Features, loss: LinearLoss, cost: Array, width: float) -> None:
     """Compute the certificate from fresh slacks: the current ones were updated step by step."""
     best.certify(Problems.start(features, loss, cost, best.W, width).evaluate())
 
@@ -327,13 +327,13 @@ def _continue_in_double(
     features: Features,
     loss: LinearLoss,
     cost: Array,
-    best: _Best,
+    best: Best,
     width: float,
     tol: float,
     n_iter: int,
     max_iter: int,
-    on_iteration: Callable[[int, _Best], bool | None],
-) -> tuple[_Best, int]:
+    on_iteration: Report,
+) -> tuple[Best, int]:
     """Continue in double precision: the last steps towards a corner need its digits.
 
     The gap reported in an iteration is that of the coefficients before they are rounded. Gaps that
@@ -343,11 +343,18 @@ def _continue_in_double(
     features, loss = replace(features, precision=double), loss.cast(double)
     costs = np.atleast_2d(np.asarray(cost, double))[:, None]
     W = best.W.astype(double)
-    # Without corners there is no center.
-    center = best.p.astype(double) if loss.own_width == 0.0 else None
-    problems = Problems.start(features, loss, costs, W, width, center)
+    center = _center(loss, best, double)
     best, n_further, width = _minimise(
-        problems, tol, tol, max_iter - n_iter, lambda n, best: on_iteration(n_iter + n, best)
+        features,
+        loss,
+        costs,
+        W,
+        width,
+        center,
+        tol,
+        tol,
+        max_iter - n_iter,
+        lambda n, best: on_iteration(n_iter + n, best),
     )
     best.W = _rounded(features, loss, costs, best.W, single)
     _certify(best, features, loss, costs, width)
@@ -393,6 +400,5 @@ def _sampled_start(
     rows = slice(None, None, SAMPLING)
     sample = features.take(rows), loss.take_rows(rows), SAMPLING * cost[..., rows]
     W, width = _sampled_start(*sample, W, width)
-    problems = Problems.start(*sample, W, width)
-    best, _, width = _minimise(problems, SAMPLED_TOL, SAMPLED_TOL, SAMPLED_STEPS)
+    best, _, width = _minimise(*sample, W, width, None, SAMPLED_TOL, SAMPLED_TOL, SAMPLED_STEPS)
     return best.W, width

@@ -1,0 +1,128 @@
+"""The best points found so far, their certificate, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skscratch.linear.arrays import Array, rounding_unit
+from skscratch.linear.problems import TINY, Point
+
+__all__ = ["Best", "LinearSolution"]
+
+# Give up on a problem whose best gap has not fallen by a tenth in this many iterations. Far from
+# the solution, where the gap may stagnate while the width shrinks, allow more of them.
+PATIENCE = 12
+FAR_PATIENCE = 60
+FAR = 1e-3
+POLISHING_PATIENCE = 2
+
+
+@dataclass(frozen=True)
+class LinearSolution:
+    """Coefficients with their certificate.
+
+    ``objective`` and ``dual_gap`` are sums over the problems; no coefficients reach an objective
+    below ``objective - dual_gap``. ``converged`` is False if some problem's gap still exceeds
+    ``tol`` times its objective, because iterations or digits ran out.
+    """
+
+    coef: Array
+    intercept: Array
+    objective: float
+    dual_gap: float
+    n_iter: int
+    converged: bool
+
+
+class Best:
+    """The best coefficients, dual point and gap of every problem, finished or not.
+
+    `W` may be in another form, which `expand` turns into coefficients.
+    """
+
+    def __init__(self, W: Array, S: Array, expand: Callable[[Array], Array] = lambda W: W) -> None:
+        self.W, self._expand = W.copy(), expand
+        self.p = np.zeros_like(S)
+        self.primal = np.full(len(W), np.inf)
+        self.dual = np.full(len(W), -np.inf)
+        self.point_gap = np.full(len(W), np.inf)
+        self.idle = np.zeros(len(W), np.intp)
+        self._milestone = np.full(len(W), np.inf)
+
+    def expand(self) -> None:
+        """Turn `W` into coefficients."""
+        self.W, self._expand = self._expand(self.W), lambda W: W
+
+    @property
+    def gap(self) -> Array:
+        """Duality gap of each problem."""
+        # The best primal and the best dual value may belong to different points. Their difference
+        # cancels, so it is only good down to their rounding errors, unlike the gap of one point.
+        difference = np.maximum(self.primal - self.dual, self._rounding_error)
+        gap: Array = np.minimum(self.point_gap, difference)
+        return gap
+
+    @property
+    def certified_gap(self) -> Array:
+        """The gap, as far as rounding allows."""
+        certified: Array = np.maximum(self.gap, self._rounding_error)
+        return certified
+
+    @property
+    def _rounding_error(self) -> Array:
+        error: Array = 4 * rounding_unit(self.W.dtype) * self.primal
+        return error
+
+    def record(self, numbers: Array, W: Array, point: Point) -> None:
+        """Compare the problems of these numbers, at ``W``, with their best points so far."""
+        better = point.primal < self.primal[numbers]
+        self.W[numbers[better]] = W[better]
+        self.primal[numbers] = np.minimum(self.primal[numbers], point.primal)
+        better = point.primal - point.gap > self.dual[numbers]
+        self.p[numbers[better]] = point.p[better]
+        self.dual[numbers] = np.maximum(self.dual[numbers], point.primal - point.gap)
+        self.point_gap[numbers] = np.minimum(self.point_gap[numbers], point.gap)
+        gap = self.gap[numbers]
+        improved = gap < 0.9 * self._milestone[numbers]
+        self._milestone[numbers[improved]] = gap[improved]
+        self.idle[numbers] = np.where(improved, 0, self.idle[numbers] + 1)
+
+    def unfinished(self, numbers: Array, tol: float, goal: float, *, has_corners: bool) -> Array:
+        """Return which of these problems need more iterations, as positions in `numbers`.
+
+        A gap must fall below ``goal``, or at least keep falling.
+        """
+        relative_gap = self.gap[numbers] / self.primal[numbers].clip(min=TINY)
+        polishing = (relative_gap <= tol) & (not has_corners)
+        patience = np.where(relative_gap > FAR, FAR_PATIENCE, PATIENCE)
+        patience[polishing] = POLISHING_PATIENCE
+        return np.flatnonzero((relative_gap > goal) & (self.idle[numbers] < patience))
+
+    def certify(self, point: Point) -> None:
+        """Replace the primal values by those of a point whose slacks were computed from scratch."""
+        self.primal = point.primal
+        self.dual = np.maximum(self.dual, point.primal - point.gap)
+        self.point_gap = point.gap
+
+    def converged(self, tol: float) -> bool:
+        """Return whether every problem's gap is at most ``tol`` times its objective."""
+        return bool(np.all(self.certified_gap <= tol * self.primal))
+
+    def solution(
+        self, dtype: np.dtype[Any], bias: float | None, tol: float, n_iter: int
+    ) -> LinearSolution:
+        """Return the best coefficients, with separate intercepts."""
+        W = self._expand(self.W)
+        W = W.reshape(-1, W.shape[-1]).astype(dtype, copy=False)
+        return LinearSolution(
+            coef=W.copy() if bias is None else W[:, :-1].copy(),
+            intercept=np.zeros(len(W), W.dtype) if bias is None else bias * W[:, -1],
+            objective=float(self.primal.sum()),
+            dual_gap=float(self.certified_gap.sum()),
+            n_iter=n_iter,
+            converged=self.converged(tol),
+        )

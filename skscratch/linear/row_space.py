@@ -1,0 +1,431 @@
+"""Sparse rows of many features: steps in the space of the rows.
+
+The minimiser is a combination of the rows, ``w = X^T a``, so that an iteration can work with ``a``
+and the scores ``z = K a``, ``K = X X^T``, which have one entry per row and not one per feature. The
+gradient of the smoothed objective (see `problems`) is ``-X^T e``, ``e = q - a``, where ``q`` is
+``cost * p * y``, the dual point in the scale of the scores.
+
+An iteration finds an approximate Newton direction by conjugate gradients. They are preconditioned
+with a ``K'`` close to ``K`` but easy to invert: exact for the most frequent features, and diagonal
+for the others, which few rows have in common. It then minimises the smoothed objective in the space
+of that direction, of steepest descent, and of the last step. Nothing reads X but the products with
+``K``, which several problems share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import lapack
+
+from skscratch.linear.arrays import Array
+from skscratch.linear.best import Best
+from skscratch.linear.losses import LinearLoss
+from skscratch.linear.problems import (
+    SHRINK,
+    SOLVED_RATIO,
+    TINY,
+    TOO_LARGE,
+    NotFiniteError,
+    Point,
+    Problems,
+)
+from skscratch.linear.products import Features, run_serially
+
+__all__ = ["RowSpace", "combination", "is_for_row_space", "minimise_in_row_space"]
+
+# Features that are stored densely, the most frequent ones.
+FREQUENT = 64
+# Problems that share products: a product for twenty costs as much as five products for one.
+GROUP_SIZE = 32
+# X is cut into pieces of at least so many entries, and at most so many pieces, for the threads.
+PIECE_ENTRIES = 2**17
+MAX_PIECES = 4
+MAX_TRIALS = 8
+# Conjugate gradients end once the residual has fallen to this share, ...
+INNER_SHARE = 0.1
+# ... or this multiple of what the last step needs, but not more than this share, ...
+NEEDED_SHARE = 0.3
+LOOSE_SHARE = 0.5
+# ... or after so many steps.
+INNER_STEPS = 30
+# The search ends once a step is this small against the whole.
+SMALL_STEP = 0.02
+# With fewer features, Hessians are built instead.
+MIN_FEATURES = 1024
+
+POTRF = {"f": lapack.spotrf, "d": lapack.dpotrf}
+POTRS = {"f": lapack.spotrs, "d": lapack.dpotrs}
+POSV = {"f": lapack.sposv, "d": lapack.dposv}
+
+
+class RowSpace:
+    """``K = X X^T`` plus the constant feature's part, which is never formed.
+
+    ``frequent`` holds the most frequent features of all rows and the constant one. A feature that
+    only one row has changes a single diagonal entry of ``K``, so those of a row are summed up in
+    ``alone``. All others are in ``pieces``, sorted by how many rows have them: the coefficients
+    that a product needs most often then lie next to each other.
+    """
+
+    def __init__(self, features: Features) -> None:
+        X = features.X.tocsc()
+        n_rows = X.shape[0]
+        count = np.diff(X.indptr)
+        order = np.argsort(-count, kind="stable")[: int(np.count_nonzero(count))]
+        n_shared = int(np.count_nonzero(count > 1))
+        n_frequent = min(FREQUENT, n_shared)
+        has_constant = features.bias is not None
+        dtype = features.precision
+        self.frequent = np.empty((n_rows, n_frequent + has_constant), dtype)
+        self.frequent[:, :n_frequent] = X[:, order[:n_frequent]].toarray()
+        if features.bias is not None:
+            self.frequent[:, -1] = features.bias
+        rest = X[:, order[n_frequent:n_shared]].astype(dtype, copy=False)
+        # The cut depends on sizes alone, so that the number of threads changes no bit.
+        n_pieces = max(1, min(MAX_PIECES, rest.nnz // PIECE_ENTRIES))
+        ends = np.searchsorted(rest.indptr, np.arange(1, n_pieces) * (rest.nnz / n_pieces))
+        cuts = zip([0, *ends], [*ends, rest.shape[1]], strict=True)
+        self.pieces = [sparse.csc_array(rest[:, first:last]) for first, last in cuts]
+        self.run = features.run if n_pieces > 1 else run_serially
+        self.alone = _square_sums_of_rows(X[:, order[n_shared:]]).astype(dtype)
+        #: The diagonal of K without the frequent features.
+        self.diagonal = self.alone + _square_sums_of_rows(rest).astype(dtype)
+
+    def __call__(self, V: Array) -> Array:
+        """Return ``V K`` for one vector per row of ``V``, with one entry per row of X."""
+        stacked = np.ascontiguousarray(V.T)
+        parts: list[Any] = [None] * len(self.pieces)
+
+        def multiply(k: int, piece: Any) -> None:
+            parts[k] = piece @ (piece.T @ stacked)
+
+        self.run([partial(multiply, k, piece) for k, piece in enumerate(self.pieces)])
+        product = self.frequent @ (self.frequent.T @ stacked)
+        for part in parts:
+            product += part
+        result = np.ascontiguousarray(product.T)
+        result += self.alone * V
+        return result
+
+
+def _square_sums_of_rows(X: Any) -> Array:
+    squares = X.data.astype(np.float64) ** 2
+    sums: Array = np.bincount(X.indices, weights=squares, minlength=X.shape[0])
+    return sums
+
+
+class _Inverse:
+    """``(ridge + K')^{-1}`` on the curved rows of one problem, by Woodbury's identity."""
+
+    def __init__(self, space: RowSpace, curved: Array, ridge: Array, width: float) -> None:
+        self.curved, self.width = curved, width
+        rows = np.flatnonzero(curved)
+        F = space.frequent[rows]
+        gram = F.T @ (F / (ridge[rows] + space.diagonal[rows])[:, None])
+        gram.flat[:: len(gram) + 1] += 1.0
+        self.factor, _ = POTRF[gram.dtype.char](gram.T, lower=1)
+
+    def serves(self, curved: Array, width: float) -> bool:
+        """Return whether it is the inverse for these curved rows."""
+        return self.width == width and np.array_equal(curved, self.curved)
+
+    def frequent_part(self, b: Array) -> Array:
+        """Solve the system of the frequent features."""
+        x: Array = POTRS[self.factor.dtype.char](self.factor, b, lower=1)[0]
+        return x
+
+
+def is_for_row_space(features: Features, loss: LinearLoss) -> bool:
+    """Return whether X has sparse rows of many features, and the problems one column each."""
+    return not features.is_dense and features.shape[1] > MIN_FEATURES and loss.shape[1] == 1
+
+
+def combination(problems: Problems) -> Array:
+    """Return the combination of rows that belongs to the dual point of some problems.
+
+    At a minimum without corners it gives the same coefficients.
+    """
+    p = problems.dual_point(problems.S)
+    a: Array = -problems.loss.slack_changes_transposed(p * problems.cost)[:, 0]
+    return a
+
+
+def minimise_in_row_space(
+    features: Features,
+    loss: LinearLoss,
+    cost: Array,
+    start: Array,
+    width: float,
+    center: Array | None,
+    tol: float,
+    goal: float,
+    max_iter: int,
+    on_iteration: Callable[[int, Best], bool | None],
+) -> tuple[Best, int, float]:
+    """Iterate until each problem's gap is below ``goal`` or has stopped falling.
+
+    Return the best points, as combinations of rows, the number of iterations, and the narrowest
+    width.
+    """
+    space = RowSpace(features)
+    groups = [
+        _Group(space, loss, cost, start, width, center, numbers)
+        for numbers in np.array_split(np.arange(len(start)), -(-len(start) // GROUP_SIZE))
+    ]
+    best = Best(start[:, None], start[:, None], features.scores_transposed)
+    n_iter, has_corners = 0, loss.own_width == 0.0
+    for group in groups:
+        group.evaluate()
+    while n_iter < max_iter:
+        n_iter += 1
+        for group in groups:
+            best.record(group.numbers, group.a[:, None], group.point)
+        if on_iteration(n_iter, best) or n_iter == max_iter:
+            break
+        for group in groups:
+            group.take(best.unfinished(group.numbers, tol, goal, has_corners=has_corners))
+        groups = [group for group in groups if len(group.numbers)]
+        if not groups:
+            break
+        for group in groups:
+            group.advance(goal)
+        width = min(width, *(float(group.width.min()) for group in groups))
+    return best, n_iter, width
+
+
+class _Group:
+    """Problems that share their products with ``K``.
+
+    Arrays have one row for each problem and one column for each row of X. `numbers` are those of
+    the problems that are not finished.
+    """
+
+    def __init__(
+        self,
+        space: RowSpace,
+        loss: LinearLoss,
+        cost: Array,
+        start: Array,
+        width: float,
+        center: Array | None,
+        numbers: Array,
+    ) -> None:
+        self.space, self.numbers = space, numbers
+        self.loss = loss.take_problems(numbers)
+        self.cost = cost[numbers if len(cost) > 1 else slice(None), 0]
+        self.a = start[numbers]
+        self.z = space(self.a)
+        self.width = np.full((len(numbers), 1), width, start.dtype)
+        # Without corners, the center stays at 0.
+        self.center = np.zeros_like(self.a) if center is None else center[numbers, 0]
+        self.last: list[tuple[Array, Array] | None] = [None] * len(numbers)
+        self.inverses: list[_Inverse | None] = [None] * len(numbers)
+
+    def evaluate(self) -> None:
+        """Compute the dual points, gradients and gaps of all problems."""
+        self._evaluate(np.arange(len(self.numbers)))
+
+    @property
+    def point(self) -> Point:
+        """Dual points, objectives and gaps; the gradient is not known in the space of features."""
+        return Point(
+            self.p[:, None], self.e[:, None], self.primal, self.smooth_gap, self.fenchel_gap
+        )
+
+    def take(self, problems: Array) -> None:
+        """Keep these problems only."""
+        if len(problems) == len(self.numbers):
+            return
+        self.loss = self.loss.take_problems(problems)
+        for name, values in vars(self).items():
+            if isinstance(values, np.ndarray) and (name != "cost" or len(values) > 1):
+                setattr(self, name, values[problems])
+            elif isinstance(values, list):
+                setattr(self, name, [values[k] for k in problems])
+
+    def _evaluate(self, problems: Array) -> None:
+        """Compute dual points, gradients and gaps of these problems, or of all."""
+        whole = len(problems) == len(self.numbers)
+        loss = self.loss if whole else self.loss.take_problems(problems)
+        where: Any = slice(None) if whole else problems
+        cost = self.cost if len(self.cost) == 1 else self.cost[where]
+        a, z, center, width = self.a[where], self.z[where], self.center[where], self.width[where]
+        slack = loss.slacks(z[:, None].copy())
+        p = loss.project(center[:, None] + slack / width[:, :, None])
+        curved = loss.face(p)[:, 0] & (cost > 0.0)
+        e = -loss.slack_changes_transposed(p * cost[:, None])[:, 0] - a
+        Ke = self.space(e)
+        smooth_gap = 0.5 * _dots(e, Ke)
+        primal = 0.5 * _dots(a, z) + _dots(loss.value(slack), cost)
+        fenchel_gap = _dots(loss.fenchel_gap(slack, p), cost)
+        if not np.isfinite(primal + smooth_gap + fenchel_gap).all():
+            raise NotFiniteError(TOO_LARGE.format(a.dtype))
+        found = {
+            "slack": slack[:, 0],
+            "p": p[:, 0],
+            "curved": curved,
+            "e": e,
+            "Ke": Ke,
+            "primal": primal,
+            "smooth_gap": smooth_gap,
+            "fenchel_gap": fenchel_gap,
+        }
+        if whole:
+            vars(self).update(found)
+        else:
+            for name, values in found.items():
+                getattr(self, name)[problems] = values
+
+    slack: Array
+    p: Array
+    curved: Array
+    e: Array
+    Ke: Array
+    primal: Array
+    smooth_gap: Array
+    fenchel_gap: Array
+
+    def advance(self, goal: float) -> None:
+        """Take one step with every problem."""
+        self._tighten_smoothing()
+        s, Ks = self._newton_directions(goal)
+        self.space.run([partial(self._step, k, s[k], Ks[k]) for k in range(len(s))])
+        self.evaluate()
+
+    def _step(self, k: int, s: Array, Ks: Array) -> None:
+        """Move one problem to the minimum in the space of its directions."""
+        directions = [(s, Ks), (self.e[k], self.Ke[k])]
+        last = self.last[k]
+        if last is not None:
+            directions.append(last)
+        D, KD = (np.stack(vectors) for vectors in zip(*directions, strict=True))
+        # Directions of length 1, so that none is lost to rounding.
+        squares = np.vecdot(D, KD)
+        usable = squares > np.finfo(D.dtype).tiny
+        length = np.sqrt(squares[usable])[:, None]
+        D, KD = D[usable] / length, KD[usable] / length
+        if not len(D):
+            return
+        t = self._search(k, D, KD)
+        step, change = self.last[k] = t @ D, t @ KD
+        self.a[k] += step
+        self.z[k] += change
+
+    def _tighten_smoothing(self) -> None:
+        """Move center and width of each smoothed problem that is solved."""
+        if self.loss.own_width > 0.0:
+            return
+        solved = np.flatnonzero(self.smooth_gap <= SOLVED_RATIO * self.fenchel_gap)
+        if len(solved):
+            self.center[solved] = self.p[solved]
+            self.width[solved] *= SHRINK
+            for k in solved:
+                self.last[k] = None
+            self._evaluate(solved)
+
+    def _newton_directions(self, goal: float) -> tuple[Array, Array]:
+        """Solve ``(I + D K) s = e`` roughly; return ``s`` and ``K s``.
+
+        On the rows without curvature ``s = e``. On the others the system is symmetric,
+        ``(D^{-1} + K) s = D^{-1} e - K e_0``, where ``e_0`` is ``e`` on the rows without curvature.
+        It is solved by conjugate gradients, preconditioned with ``D^{-1} + K'``.
+        """
+        space, curved = self.space, self.curved
+        with np.errstate(divide="ignore"):
+            ridge = np.broadcast_to(self.width / self.cost, self.a.shape)
+        ridge = np.where(curved, ridge, 1.0)
+        diagonal = ridge + space.diagonal
+
+        def invert(k: int) -> None:
+            width, before = float(self.width[k, 0]), self.inverses[k]
+            if before is None or not before.serves(curved[k], width):
+                self.inverses[k] = _Inverse(space, curved[k], ridge[k], width)
+
+        space.run([partial(invert, k) for k in range(len(curved))])
+
+        def precondition(r: Array, live: Array) -> Array:
+            x: Array = r / diagonal[live]
+            y = x @ space.frequent
+            for i, k in enumerate(live):
+                y[i] = self.inverses[k].frequent_part(y[i])
+            correction = y @ space.frequent.T
+            correction /= diagonal[live]
+            correction *= curved[live]
+            x -= correction
+            return x
+
+        s = np.where(curved, 0.0, self.e)
+        Ks = space(s) if s.any() else np.zeros_like(s)
+        r = np.where(curved, ridge * self.e - Ks, 0.0)
+        live = np.arange(len(s))
+        z = precondition(r, live)
+        p = z.copy()
+        rho = _dots(r, z)
+        # No more exact than the last step needs.
+        needed = np.sqrt(goal * self.primal / np.maximum(self.point.gap, TINY))
+        enough = np.clip(NEEDED_SHARE * needed, INNER_SHARE, LOOSE_SHARE) ** 2 * rho
+        for _ in range(INNER_STEPS):
+            Kp = space(p[live])
+            h = (ridge[live] * p[live] + Kp) * curved[live]
+            length = (rho[live] / np.maximum(_dots(p[live], h), TINY)).astype(s.dtype)[:, None]
+            s[live] += length * p[live]
+            Ks[live] += length * Kp
+            r[live] -= length * h
+            z = precondition(r[live], live)
+            new = _dots(r[live], z)
+            p[live] = z + (new / np.maximum(rho[live], TINY)).astype(s.dtype)[:, None] * p[live]
+            rho[live] = new
+            live = live[new > enough[live]]
+            if not len(live):
+                break
+        return s, Ks
+
+    def _search(self, k: int, D: Array, KD: Array) -> Array:
+        """Minimise the smoothed objective in the space of these directions; return the steps.
+
+        The objective is piecewise quadratic there. Newton's method finds its minimum in a few
+        steps; one that overshoots is shortened by the secant rule.
+        """
+        loss = self.loss.take_problems(np.array([k]))
+        cost, width = self.cost[k if len(self.cost) > 1 else 0], self.width[k, 0]
+        center, slack = self.center[k], self.slack[k]
+        U = loss.slack_changes(KD[None].copy())[0]
+        linear, quadratic = D @ self.z[k], D @ KD.T
+        weighted = U * cost
+
+        def derivatives(t: Array) -> tuple[Array, Array]:
+            p = loss.project((center + (slack + t @ U) / width)[None, None])
+            curved = loss.face(p)[0, 0]
+            slope = linear + quadratic @ t + weighted @ p[0, 0]
+            curvature = quadratic + (weighted * curved) @ U.T / width
+            return slope, curvature
+
+        t = np.zeros(len(D), D.dtype)
+        slope, curvature = derivatives(t)
+        for _ in range(MAX_TRIALS):
+            curvature.flat[:: len(t) + 1] *= 1.0 + 1e-6
+            _, solution, not_definite = POSV[t.dtype.char](curvature, slope)
+            step = -solution
+            before = float(step @ slope)
+            if not_definite or not before < 0.0:
+                break
+            new_slope, new_curvature = derivatives(t + step)
+            after = float(step @ new_slope)
+            if after > -0.1 * before:
+                step *= before / (before - after)
+                new_slope, new_curvature = derivatives(t + step)
+            t, slope, curvature = t + step, new_slope, new_curvature
+            if np.abs(step).max() <= SMALL_STEP * np.abs(t).max():
+                break
+        return t
+
+
+def _dots(A: Array, B: Array) -> Array:
+    """Return the inner product of each pair of rows, accumulated in float64."""
+    products: Array = np.einsum("ij,ij->i", A, np.broadcast_to(B, A.shape), dtype=np.float64)
+    return products
