@@ -26,6 +26,7 @@ from skscratch.linear.arrays import Array
 from skscratch.linear.best import Best
 from skscratch.linear.losses import LinearLoss
 from skscratch.linear.problems import (
+    FAST_SHRINK,
     SHRINK,
     SOLVED_RATIO,
     TINY,
@@ -317,16 +318,20 @@ class _Group:
         self.z[k] += change
 
     def _tighten_smoothing(self) -> None:
-        """Move center and width of each smoothed problem that is solved."""
-        if self.loss.own_width > 0.0:
+        """Update width and center of each smoothed problem that is solved; see `problems`."""
+        own = self.loss.own_width
+        is_solved = self.smooth_gap <= SOLVED_RATIO * self.fenchel_gap
+        solved = np.flatnonzero(is_solved & (self.width[:, 0] > own))
+        if not len(solved):
             return
-        solved = np.flatnonzero(self.smooth_gap <= SOLVED_RATIO * self.fenchel_gap)
-        if len(solved):
+        if own > 0.0:
+            self.width[solved] = np.maximum(self.width[solved] * FAST_SHRINK, own)
+        else:
             self.center[solved] = self.p[solved]
             self.width[solved] *= SHRINK
-            for k in solved:
-                self.last[k] = None
-            self._evaluate(solved)
+        for k in solved:
+            self.last[k] = None
+        self._evaluate(solved)
 
     def _newton_directions(self, goal: float) -> tuple[Array, Array]:
         """Solve ``(I + D K) s = e`` roughly; return ``s`` and ``K s``.

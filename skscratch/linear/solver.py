@@ -125,7 +125,10 @@ def _minimise_wide(
         return stopped
 
     a = np.zeros((len(W), features.shape[0]), features.precision)
-    if W.any():
+    if not W.any():
+        # Few rows then change sides in a step, however close to orthogonal they are.
+        width = max(width, _dual_curvature(features, cost))
+    else:
         a = combination(Problems.start(features, loss, cost, W, width, center))
     single = np.dtype(np.float32)
     if features.precision != single and goal == tol:
@@ -383,10 +386,14 @@ def _initial_width(features: Features, loss: LinearLoss, cost: Array, share: flo
     """Return the loss's own width or, if it has corners, one in proportion to the data."""
     if loss.own_width > 0.0:
         return loss.own_width
-    mean_cost = float(cost.sum(dtype=np.float64)) / max(1, int(np.count_nonzero(cost)))
-    length = float(features.square_sums.sum(dtype=np.float64)) / features.shape[0]
     # If all costs are 0, any width will do.
-    return share * mean_cost * length or 1.0
+    return share * _dual_curvature(features, cost) or 1.0
+
+
+def _dual_curvature(features: Features, cost: Array) -> float:
+    """Return the mean of ``cost_i ||x_i||^2``."""
+    mean_cost = float(cost.sum(dtype=np.float64)) / max(1, int(np.count_nonzero(cost)))
+    return mean_cost * float(features.square_sums.sum(dtype=np.float64)) / features.shape[0]
 
 
 def _sampled_start(
