@@ -47,6 +47,7 @@ LINEAR = [
     "problems",
     "best",
     "row_space",
+    "basis",
     "directions",
     "line_search",
     "solver",

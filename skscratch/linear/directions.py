@@ -27,6 +27,8 @@ __all__ = ["Directions"]
 
 # Systems with more unknowns than this are never built ...
 EXPLICIT_SIZE = 1024
+# ... or, if the problems are separate, than this.
+SEPARATE_SIZE = 2560
 # ... or than this in the space of the rows, if one system serves many columns.
 EXPLICIT_JOINT_SIZE = 2048
 # Conjugate gradients are tried first if building a system costs more than this many iterations, ...
@@ -75,7 +77,7 @@ class Directions:
         active = (face * problems.cost)[:, 0]
         P = np.empty_like(problems.W)
         sizes = np.count_nonzero(active, axis=1)
-        by_rows = [k for k, size in enumerate(sizes) if size <= min(n_features, EXPLICIT_SIZE)]
+        by_rows = [k for k, size in enumerate(sizes) if size <= min(n_features, SEPARATE_SIZE)]
         others = [k for k in range(len(P)) if k not in by_rows]
         explicit = [k for k in others if self._is_explicit(k, active[k], features)]
         iterative = np.array([k for k in others if k not in explicit], np.intp)
@@ -97,7 +99,7 @@ class Directions:
             P[iterative], unfinished = _iterative_directions(
                 iterative, problems, point, face, residual
             )
-            if n_features <= EXPLICIT_SIZE:
+            if n_features <= SEPARATE_SIZE:
                 explicit += [int(k) for k in iterative[unfinished]]
         # A problem without a Gram matrix may use its neighbour's, so these must be solved in order.
         first_time = [k for k in explicit if self.grams[k] is None]
@@ -109,7 +111,7 @@ class Directions:
     def _is_explicit(self, k: int, active: Array, features: Features) -> bool:
         """Return whether the Hessian of problem ``k`` costs less than a few iterations."""
         n_features = features.shape[1]
-        if n_features > EXPLICIT_SIZE:
+        if n_features > SEPARATE_SIZE:
             return False
         _, n_rows = self._nearest_gram(k, active)
         multiplications = float((n_rows + n_features / 3.0) * n_features**2)
@@ -207,7 +209,7 @@ def _iterative_directions(
 
     # If few steps do not suffice, such a system is built. The others must be solved here: exact
     # arithmetic takes at most as many steps as there are unknowns, rounding a few more.
-    can_be_built = W.shape[1] == 1 and W.shape[2] <= EXPLICIT_SIZE
+    can_be_built = W.shape[1] == 1 and W.shape[2] <= SEPARATE_SIZE
     max_steps = FEW_STEPS if can_be_built else 2 * W[0].size + 10
     return conjugate_gradients(
         curvature, point.G[numbers], precondition, residual[numbers], max_steps

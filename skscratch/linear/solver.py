@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from skscratch.linear.arrays import Array, inner, per_problem, rounding_unit
+from skscratch.linear.basis import RowBasis, is_for_basis
 from skscratch.linear.best import Best, LinearSolution
 from skscratch.linear.directions import Directions
 from skscratch.linear.line_search import step_lengths
@@ -44,8 +45,9 @@ from skscratch.linear.row_space import combination, is_for_row_space, minimise_i
 
 __all__ = ["LinearSolution", "solve"]
 
-# Float64 data with fewer multiplications per product than this are solved to `polished_gap`: the
-# further steps take milliseconds, and integer weights then equal repeated rows to many digits.
+# Float64 data with fewer multiplications per product and factorisation than this are solved to
+# `polished_gap`: the further steps take milliseconds, and integer weights then equal repeated rows
+# to many digits.
 POLISHED_WORK = 2e7
 # If there are many rows, every fourth of them is solved first, which saves most of the steps on all
 # of them.
@@ -66,6 +68,7 @@ STRETCHES = (0, 1, 4, 16, 64, 256)
 
 
 Report = Callable[[int, Best], bool | None]
+OnIteration = Callable[[int, float, float, Callable[[], LinearSolution]], bool | None]
 
 
 def _minimise(
@@ -227,8 +230,7 @@ def solve(
     tol: float = 1e-5,
     max_iter: int = 1000,
     start: tuple[Array, Array] | None = None,
-    on_iteration: Callable[[int, float, float, Callable[[], LinearSolution]], bool | None]
-    | None = None,
+    on_iteration: OnIteration | None = None,
     run: Run = run_serially,
 ) -> LinearSolution:
     """Minimise ``0.5 ||W||^2 + sum_i cost_i * loss_i(W x_i)`` until the gap is small.
@@ -269,6 +271,67 @@ def solve(
     NotFiniteError
         If the objective is not finite.
     """
+    options: dict[str, Any] = {
+        "fit_intercept": fit_intercept,
+        "intercept_scaling": intercept_scaling,
+        "tol": tol,
+        "max_iter": max_iter,
+    }
+    if is_for_basis(X):
+        return _solve_in_basis(X, loss, cost, start, on_iteration, run, options)
+    return _solve(X, loss, cost, start=start, on_iteration=on_iteration, run=run, **options)
+
+
+def _solve_in_basis(
+    X: Array,
+    loss: LinearLoss,
+    cost: Array,
+    start: tuple[Array, Array] | None,
+    on_iteration: OnIteration | None,
+    run: Run,
+    options: dict[str, Any],
+) -> LinearSolution:
+    """Solve with the rows' coordinates in a basis of their span for features: these are fewer."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        basis = RowBasis(X)
+    if not basis.rank:
+        return _solve(X, loss, cost, start=start, on_iteration=on_iteration, run=run, **options)
+
+    def in_features(solution: LinearSolution) -> LinearSolution:
+        return replace(solution, coef=basis.coefficients(solution.coef))
+
+    def report(
+        n_iter: int, objective: float, gap: float, solution: Callable[[], LinearSolution]
+    ) -> bool | None:
+        assert on_iteration is not None
+        return on_iteration(n_iter, objective, gap, lambda: in_features(solution()))
+
+    solution = _solve(
+        basis.rows,
+        loss,
+        cost,
+        start=None if start is None else (basis.coordinates(start[0]), start[1]),
+        on_iteration=None if on_iteration is None else report,
+        run=run,
+        **options,
+    )
+    return in_features(solution)
+
+
+def _solve(
+    X: Any,
+    loss: LinearLoss,
+    cost: Array,
+    *,
+    fit_intercept: bool,
+    intercept_scaling: float,
+    tol: float,
+    max_iter: int,
+    start: tuple[Array, Array] | None,
+    on_iteration: OnIteration | None,
+    run: Run,
+) -> LinearSolution:
+    """Solve without a change of the basis; see `solve`."""
     bias = float(intercept_scaling) if fit_intercept else None
     loss = loss.cast(X.dtype)
     costs = np.atleast_2d(np.asarray(cost, X.dtype))[:, None]
@@ -300,7 +363,8 @@ def solve(
         return stopped
 
     goal = tol
-    if X.dtype == np.float64 and n_rows * n_features * n_problems * n_columns <= POLISHED_WORK:
+    product = n_rows * n_features * n_problems * n_columns
+    if X.dtype == np.float64 and max(product, min(n_rows, n_features) ** 3) <= POLISHED_WORK:
         goal = min(tol, loss.polished_gap)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         features = Features(X, bias, X.dtype, run)

@@ -146,7 +146,9 @@ def test_rows_are_left_unchanged(name):
 
 def test_values_beyond_float32_are_solved_in_float64():
     X, y = text(n_rows=12_000, n_words=3000)
-    found = linear.solve(X * 1e30, DualSquaredHinge(signs(y)), np.full(len(y), 1e-60), fit_intercept=False)
+    found = linear.solve(
+        X * 1e30, DualSquaredHinge(signs(y)), np.full(len(y), 1e-60), fit_intercept=False
+    )
     expected = linear.solve(X, DualSquaredHinge(signs(y)), np.ones(len(y)), fit_intercept=False)
     assert found.converged
     assert_allclose(found.objective * 1e60, expected.objective, rtol=1e-5)

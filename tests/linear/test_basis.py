@@ -1,0 +1,74 @@
+"""Few dense rows of many features, which are solved in a basis of their span."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from skscratch import linear
+from skscratch.linear import CrammerSinger, DualHinge, DualSquaredHinge, basis
+
+
+def rows(n=40, width=300, copies=1):
+    rng = np.random.default_rng(0)
+    y = np.tile(np.arange(n) % 3, copies)
+    X = rng.normal(size=(n, width))
+    X[np.arange(n), np.arange(n) % 3] += 2.0
+    return np.tile(X, (copies, 1)), y
+
+
+def loss_of(name, y):
+    if name == "crammer_singer":
+        return CrammerSinger(y, 3)
+    signs = np.where(y == np.arange(3)[:, None], 1, -1)
+    return {"squared_hinge": DualSquaredHinge, "hinge": DualHinge}[name](signs)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_coordinates_keep_inner_products_and_scores(copies):
+    X, _ = rows(copies=copies)
+    found = basis.RowBasis(X)
+    assert found.rank == 40
+    assert_allclose(found.rows @ found.rows.T, X @ X.T, atol=1e-9)
+    coef = np.random.default_rng(1).normal(size=(2, 300))
+    assert_allclose(found.rows @ found.coordinates(coef).T, X @ coef.T, atol=1e-9)
+    coordinates = np.random.default_rng(2).normal(size=(2, 40))
+    assert_allclose(X @ found.coefficients(coordinates).T, found.rows @ coordinates.T, atol=1e-9)
+    back = found.coordinates(found.coefficients(coordinates))
+    assert_allclose(back, coordinates, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["squared_hinge", "hinge", "crammer_singer"])
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_solution_is_that_of_the_features(name, copies, fit_intercept, monkeypatch):
+    X, y = rows(copies=copies)
+    cost = np.linspace(0, 2, len(y))
+    options = {"fit_intercept": fit_intercept, "tol": 1e-8}
+    found = linear.solve(X, loss_of(name, y), cost, **options)
+    monkeypatch.setattr(basis, "MAX_ROWS", 0)
+    plain = linear.solve(X, loss_of(name, y), cost, **options)
+    assert found.coef.shape == plain.coef.shape
+    assert_allclose(found.objective, plain.objective, rtol=1e-8)
+    assert_allclose(found.coef, plain.coef, atol=1e-5)
+    assert_allclose(found.intercept, plain.intercept, atol=1e-5)
+    start = plain.coef, plain.intercept
+    monkeypatch.undo()
+    again = linear.solve(X, loss_of(name, y), cost, start=start, max_iter=0, **options)
+    assert_allclose(again.objective, plain.objective, rtol=1e-7)
+
+
+def test_rows_of_zeros():
+    found = linear.solve(np.zeros((4, 20)), loss_of("hinge", np.array([0, 1, 2, 0])), np.ones(4))
+    assert found.converged
+    assert not found.coef.any()
+
+
+def test_callbacks_get_coefficients_of_the_features():
+    X, y = rows()
+    shapes = []
+
+    def see(n_iter, objective, gap, solution):
+        shapes.append(solution().coef.shape)
+
+    linear.solve(X, loss_of("squared_hinge", y), np.ones(len(y)), on_iteration=see)
+    assert set(shapes) == {(3, 300)}
