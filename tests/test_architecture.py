@@ -48,6 +48,7 @@ LINEAR = [
     "directions",
     "line_search",
     "solver",
+    "l1",
 ]
 ESTIMATORS = [
     "_kinds",
