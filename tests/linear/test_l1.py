@@ -87,10 +87,11 @@ def test_a_callback_can_stop():
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array])
-def test_sparse_columns_give_the_solution_of_dense_ones(shape, form):
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csr_matrix])
+@pytest.mark.parametrize("zeros", [0.8, 0.95])
+def test_sparse_columns_give_the_solution_of_dense_ones(shape, form, zeros):
     X, signs, rng = problem(*shape)
-    X[rng.uniform(size=X.shape) < 0.8] = 0.0
+    X[rng.uniform(size=X.shape) < zeros] = 0.0
     for fit_intercept in (True, False):
         dense = solve_l1(X, signs, np.ones(len(X)), fit_intercept=fit_intercept)
         other = solve_l1(form(X), signs, np.ones(len(X)), fit_intercept=fit_intercept)
@@ -148,10 +149,12 @@ def test_low_costs_leave_nothing_but_zeros():
 
 
 def test_separable_rows_of_high_cost():
-    X, _, _ = problem(40, 120)
-    signs = np.sign(X[:, :1].T)
-    solution = solve_l1(X, signs, np.full(40, 1e3))
+    X, _, _ = problem(100, 60)
+    signs = np.sign(X[:, :5].sum(axis=1))[None]
+    solution = solve_l1(X, signs, np.full(100, 1e3))
     assert solution.converged
+    # Newton's method alone needs three times as many.
+    assert solution.n_iter < 25
     margins = signs * (X @ solution.coef.T + solution.intercept).T
     assert margins.min() > 0.99
 
