@@ -597,14 +597,17 @@ def _try_out(estimator: Any) -> None:
     """
     if hasattr(estimator, "coef_"):
         shapes = np.shape(estimator.coef_), np.shape(estimator.intercept_)
-        if shapes != ((len(estimator.coef_), estimator.n_features_in_), shapes[0][:1]):
+        if shapes != ((*shapes[0][:1], estimator.n_features_in_), shapes[0][:1]):
             raise ValueError(f"coef_ and intercept_ have the shapes {shapes}.")
     blank = copy.copy(estimator)
     # Data frames need a library that may not be installed here.
     vars(blank).pop(OUTPUT_CONFIG, None)
     for name in ("coef_", "intercept_"):
         if name in vars(blank):
-            setattr(blank, name, np.zeros_like(getattr(blank, name)))
+            value = getattr(blank, name)
+            # A sparse array after `sparsify`.
+            zeros = np.zeros(value.shape, value.dtype) if sparse.issparse(value) else None
+            setattr(blank, name, np.zeros_like(value) if zeros is None else zeros)
     if "network_" in vars(blank):
         blank.network_ = blank.network_.copy()
         blank.network_.params[:] = 0

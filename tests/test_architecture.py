@@ -51,6 +51,7 @@ LINEAR = [
     "directions",
     "line_search",
     "solver",
+    "l1",
 ]
 ESTIMATORS = [
     "_kinds",

@@ -11,7 +11,7 @@ from typing import Any
 
 import sklearn
 from sklearn.base import _fit_context
-from sklearn.linear_model._base import LinearClassifierMixin
+from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.multiclass import _check_partial_fit_first_call as is_first_partial_fit
@@ -25,6 +25,7 @@ __all__ = [
     "Interval",
     "LinearClassifierMixin",
     "Options",
+    "SparseCoefMixin",
     "StrOptions",
     "check_sample_weight",
     "is_first_partial_fit",

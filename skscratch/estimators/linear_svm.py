@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import row_norms
@@ -39,6 +40,7 @@ from skscratch.estimators._sklearn import (
     FitTasks,
     Interval,
     LinearClassifierMixin,
+    SparseCoefMixin,
     StrOptions,
     is_first_partial_fit,
 )
@@ -53,6 +55,7 @@ from skscratch.estimators._threads import thread_count
 
 SGD_BATCH = 64
 ADVICE = "Scale the columns of X (StandardScaler, MaxAbsScaler) or lower C."
+ONLY_L2 = "takes subgradient steps, which leave no coefficient exactly zero, and accepts only"
 # The curvature that determines the first rate is estimated on about this many rows, with this many
 # products.
 CURVATURE_ROWS = 1024
@@ -96,20 +99,30 @@ def _check_partial_fit(estimator: Any) -> None:
             "partial_fit trains batch by batch, which solver='newton-cg' cannot: choose 'sgd' or "
             "'auto'."
         )
+    if estimator._is_l1:
+        raise UnavailableError(f"partial_fit {ONLY_L2} penalty='l2', got penalty='l1'.")
     check_streamed_weights(estimator)
 
 
-class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, BaseEstimator):
+class LinearSVM(
+    ModelReaderMixin,
+    CallbackSupportMixin,
+    LinearClassifierMixin,
+    SparseCoefMixin,
+    BaseEstimator,
+):
     """Linear support vector machine for classification, with a proven accuracy.
 
     It minimises the objective of scikit-learn's `LinearSVC`,
     ``0.5 · ‖w‖² + C · Σ s_i · loss(y_i, x_i·w + b)``, in which the intercept is a weight of the
-    constant feature `intercept_scaling`. `dual_gap_` bounds the distance to the optimum.
+    constant feature `intercept_scaling`. `dual_gap_` bounds the distance to the optimum. With
+    ``penalty='l1'``, ``‖w‖₁`` replaces ``0.5 · ‖w‖²``, and many weights are exactly 0.
 
     Parameters
     ----------
-    penalty : {'l2'}, default='l2'
-        The penalty on the weights.
+    penalty : {'l2', 'l1'}, default='l2'
+        The penalty on the weights. 'l1' needs the loss 'squared_hinge', and 'newton-cg' or 'auto'
+        as the solver. Only used with ``multi_class='ovr'``.
     loss : {'squared_hinge', 'hinge'}, default='squared_hinge'
         ``max(0, 1 - y·score)``, squared or not. Only used with ``multi_class='ovr'``.
     C : float, default=1.0
@@ -118,6 +131,10 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         'newton-cg' solves all problems together by a truncated Newton method. 'sgd' takes
         subgradient steps on mini-batches, for data that arrive in pieces. 'auto' is 'newton-cg' in
         `fit`, where it reached any accuracy faster at every size tried, and 'sgd' in `partial_fit`.
+    dual : bool or 'auto', default='auto'
+        Accepted and checked as in `LinearSVC`, but without effect, because the solver works on the
+        primal and the dual problem at once. True rules out ``penalty='l1'``, and False rules out
+        ``loss='hinge'``.
     multi_class : {'ovr', 'crammer_singer'}, default='ovr'
         One problem for each class against the rest (a single one for two classes), or one joint
         problem with the loss ``max_k (score_k + [k ≠ y]) - score_y``, as in `LinearSVC`.
@@ -131,7 +148,9 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         The larger, the less the intercept is penalised.
     tol : float, default=1e-5
         'newton-cg' stops when the duality gap of each problem is below `tol` times its objective;
-        'sgd' when the mean objective no longer falls by `tol` in an epoch.
+        'sgd' when the mean objective no longer falls by `tol` in an epoch. LIBLINEAR's `tol` limits
+        instead how far the optimality conditions are violated relative to the start, which bounds
+        no distance to the optimum.
     max_iter : int, default=1000
         Largest number of Newton steps, or of epochs of 'sgd'.
     warm_start : bool, default=False
@@ -142,13 +161,16 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     n_jobs : int or None, default=None
         Number of threads; None means as many as BLAS may use, -1 all cores. The result has the same
         bits for any number.
+    verbose : int, default=0
+        If not 0, `fit` prints a line for each iteration: its number, the objective and the duality
+        gap relative to it; or, with 'sgd', the number of the epoch and the mean objective.
     random_state : int, RandomState instance or None, default=None
         Determines the order of the rows. Only used by 'sgd'.
 
     Attributes
     ----------
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        Weights.
+        Weights; a sparse array after `sparsify`.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts.
     classes_ : ndarray of shape (n_classes,)
@@ -205,10 +227,11 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "penalty": [StrOptions({"l2"})],
+        "penalty": [StrOptions({"l1", "l2"})],
         "loss": [StrOptions({"hinge", "squared_hinge"})],
         "C": [Interval(Real, 0, None, closed="neither")],
         "solver": [StrOptions({"auto", "newton-cg", "sgd"})],
+        "dual": ["boolean", StrOptions({"auto"})],
         "multi_class": [StrOptions({"ovr", "crammer_singer"})],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "fit_intercept": ["boolean"],
@@ -218,6 +241,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         "warm_start": ["boolean"],
         "average": ["boolean"],
         "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
 
@@ -228,6 +252,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         *,
         C=1.0,
         solver="auto",
+        dual="auto",
         multi_class="ovr",
         class_weight=None,
         fit_intercept=True,
@@ -237,12 +262,14 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         warm_start=False,
         average=False,
         n_jobs=None,
+        verbose=0,
         random_state=None,
     ):
         self.penalty = penalty
         self.loss = loss
         self.C = C
         self.solver = solver
+        self.dual = dual
         self.multi_class = multi_class
         self.class_weight = class_weight
         self.fit_intercept = fit_intercept
@@ -252,6 +279,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         self.warm_start = warm_start
         self.average = average
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self.random_state = random_state
 
     @all_or_nothing
@@ -264,7 +292,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data; float32 data are processed in float32 as long as its digits suffice, and
-            never copied to float64 as a whole. CSR stays sparse with 'newton-cg'.
+            never copied to float64 as a whole. CSR stays sparse with 'newton-cg'. With
+            ``penalty='l1'``, a sparse `X` is copied to float64 columns.
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -282,6 +311,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
                 "LinearSVM needs rows of at least two classes, but y has only one class: "
                 f"{targets.classes.tolist()}."
             )
+        self._check_combination(X.shape)
         self.classes_ = targets.classes
         self._weight_seen, self._state = 0.0, None
         before = self._solution_before(X.shape[1]) if self.warm_start else None
@@ -335,6 +365,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
                 f"classes must name at least two classes, got {self.classes_.tolist()}."
             )
         X, y, weight = self._check_data(X, y, sample_weight, reset=first)
+        self._check_combination(X.shape)
         targets = SignTargets(self.classes_)
         unknown = np.setdiff1d(y, targets.classes)
         if len(unknown):
@@ -370,6 +401,36 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         check_labels(y)
         return X, y, check_weight(sample_weight, X)
 
+    def _check_combination(self, shape: tuple[int, int]) -> None:
+        """Raise a ValueError if `LinearSVC` rejects the parameters together, or 'sgd' does."""
+        if self._is_joint:
+            return
+        # The values of `dual` that LIBLINEAR has a solver for.
+        accepted = {
+            ("l2", "squared_hinge"): {True, False},
+            ("l2", "hinge"): {True},
+            ("l1", "squared_hinge"): {False},
+        }.get((self.penalty, self.loss), set())
+        dual = self.dual
+        if isinstance(dual, str):
+            preferred = shape[0] < shape[1]
+            dual = preferred if preferred in accepted else not preferred
+        if dual not in accepted:
+            detail = f"The combination of penalty='{self.penalty}' and loss='{self.loss}'"
+            if accepted:
+                detail += f" are not supported when dual={dual}"
+            else:
+                detail += " is not supported"
+            raise ValueError(
+                f"Unsupported set of arguments: {detail}, Parameters: penalty={self.penalty!r}, "
+                f"loss={self.loss!r}, dual={dual!r}"
+            )
+        if self._is_l1 and self.solver == "sgd":
+            raise ValueError(
+                f"solver='sgd' {ONLY_L2} penalty='l2', got penalty='l1': choose solver='newton-cg' "
+                "or 'auto'."
+            )
+
     def _cost(self, index: Array, weight: Array | None, dtype: Any) -> Array:
         """Return C times the weights: shape (n,), or (n_problems, n) if classes have weights."""
         n_classes = len(self.classes_)
@@ -398,6 +459,11 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         return bool(self.multi_class == "crammer_singer")
 
     @property
+    def _is_l1(self) -> bool:
+        # The joint problem has one penalty only, as in LinearSVC.
+        return bool(self.penalty == "l1" and not self._is_joint)
+
+    @property
     def _n_scores(self) -> int:
         """Number of scores that the solvers use: one for two classes, unless joint."""
         n_classes = len(self.classes_)
@@ -407,15 +473,20 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         """Return the current solution in the solvers' form, if it fits the problem."""
         if not hasattr(self, "coef_"):
             return None
-        coef, intercept = self.coef_, self.intercept_
+        coef, intercept = self._dense_coef(), self.intercept_
         if len(coef) == 1 and self._n_scores == 2:
             # The joint problem of two classes has opposite weight vectors.
             halves = np.array([-0.5, 0.5], coef.dtype)
             coef, intercept = halves[:, None] * coef, halves * intercept
         return (coef, intercept) if coef.shape == (self._n_scores, n_features) else None
 
+    def _dense_coef(self) -> Array:
+        coef: Any = self.coef_
+        return coef.toarray() if sparse.issparse(coef) else coef
+
     def _check_assigned(self) -> None:
         """Raise a ValueError if an assigned `coef_` or `intercept_` cannot be trained further."""
+        self.coef_ = self._dense_coef()
         n_rows = 1 if len(self.classes_) == 2 else len(self.classes_)
         expected = {"coef_": (n_rows, self.n_features_in_), "intercept_": (n_rows,)}
         for name, shape in expected.items():
@@ -447,20 +518,21 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         max_iter: int,
         on_iteration: Callable[..., bool] | None = None,
     ) -> linear.LinearSolution:
+        options: dict[str, Any] = {
+            "fit_intercept": self.fit_intercept,
+            "intercept_scaling": self.intercept_scaling,
+            "tol": self.tol,
+            "max_iter": max_iter,
+            "start": before,
+            "on_iteration": on_iteration,
+        }
         with Workers(thread_count(self.n_jobs)) as workers:
+            options["run"] = workers.run
             try:
-                return linear.solve(
-                    X,
-                    self._newton_loss(targets, index),
-                    cost,
-                    fit_intercept=self.fit_intercept,
-                    intercept_scaling=self.intercept_scaling,
-                    tol=self.tol,
-                    max_iter=max_iter,
-                    start=before,
-                    on_iteration=on_iteration,
-                    run=workers.run,
-                )
+                if self._is_l1:
+                    signs = targets.encode_index(index, np.float64).T
+                    return linear.solve_l1(X, signs, cost, **options)
+                return linear.solve(X, self._newton_loss(targets, index), cost, **options)
             except linear.NotFiniteError as error:
                 raise ValueError(f"{error} {ADVICE}") from None
 
@@ -480,6 +552,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
             n_iter: int, objective: float, gap: float, solution: Callable[[], Any]
         ) -> bool:
             nonlocal stopped
+            self._print(f"iteration {n_iter}", objective, gap)
             if tasks.active:
                 current = solution()
                 self._set_solution(current.coef, current.intercept)
@@ -493,11 +566,20 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         self._set_solution(solution.coef, solution.intercept)
         self.n_iter_ = max(1, solution.n_iter)
         self.objective_, self.dual_gap_ = solution.objective, solution.dual_gap
+        self._print(f"LinearSVM ended after {self.n_iter_} iterations", *self._certificate)
         if not solution.converged and not stopped:
             self._warn(f"{solution.n_iter} Newton steps")
 
+    @property
+    def _certificate(self) -> tuple[float, float]:
+        return self.objective_, self.dual_gap_
+
+    def _print(self, what: str, objective: float, gap: float) -> None:
+        if self.verbose:
+            print(f"{what}: objective {objective:.6g}, relative gap {_ratio(gap, objective):.2g}")
+
     def _warn(self, steps: str) -> None:
-        relative_gap = self.dual_gap_ / max(self.objective_, np.finfo(float).tiny)
+        relative_gap = _ratio(self.dual_gap_, self.objective_)
         warnings.warn(
             f"LinearSVM stopped after {steps}, before it reached tol={self.tol:g}, with a duality "
             f"gap of {self.dual_gap_:.3g}: the objective, {self.objective_:.6g}, exceeds its "
@@ -553,6 +635,8 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         tol = self.tol / (len(cost) if cost.ndim == 2 else 1)
 
         def after(run: TrainingRun) -> bool:
+            if self.verbose and not streaming:
+                print(f"epoch {run.n_epochs}: mean objective {run.losses[-1]:.6g}")
             if tasks is None or not tasks.active:
                 return False
             self._store(network)
@@ -656,6 +740,7 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         reached = self._solution_before(X.shape[1])
         certificate = self._solve(X, targets, index, cost, reached, max_iter=0)
         self.objective_, self.dual_gap_ = certificate.objective, certificate.dual_gap
+        self._print(f"LinearSVM ended after {self.n_iter_} epochs", *self._certificate)
         if run.stopped is None:
             self._warn(f"{run.n_epochs} epochs of sgd")
 
@@ -704,6 +789,10 @@ class LinearSVM(ModelReaderMixin, CallbackSupportMixin, LinearClassifierMixin, B
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _ratio(gap: float, objective: float) -> float:
+    return gap / max(objective, float(np.finfo(float).tiny))
 
 
 def _merged_if_two(coef: Array, intercept: Array) -> tuple[Array, Array]:

@@ -1,5 +1,6 @@
 """Solvers for linear support vector machines, independent of the networks and of scikit-learn."""
 
+from skscratch.linear.l1 import solve_l1
 from skscratch.linear.losses import CrammerSinger, DualHinge, DualSquaredHinge, LinearLoss
 from skscratch.linear.problems import NotFiniteError
 from skscratch.linear.solver import LinearSolution, solve
@@ -12,4 +13,5 @@ __all__ = [
     "LinearSolution",
     "NotFiniteError",
     "solve",
+    "solve_l1",
 ]

@@ -1,4 +1,5 @@
 import copy
+import pickle
 import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,15 @@ from sklearn.datasets import (
 )
 from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_selection import SelectFromModel
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skscratch import LinearSVM
 from skscratch.estimators.linear_svm import _ScaledSGD
+from skscratch.persistence import load as load_model
+from skscratch.persistence import save
 
 LOADERS = [load_iris, load_breast_cancer, load_wine, load_digits]
 
@@ -260,7 +265,9 @@ def test_one_class_suffices_once_rows_of_weight_0_are_dropped(options, solver):
         ("C", 0),
         ("C", -1.0),
         ("loss", "log"),
-        ("penalty", "l1"),
+        ("penalty", "elasticnet"),
+        ("dual", "maybe"),
+        ("verbose", "loud"),
         ("solver", "lbfgs"),
         ("multi_class", "ovo"),
         ("tol", 0),
@@ -289,6 +296,7 @@ def test_constant_columns_and_unusual_rows():
     [
         ({}, {"loss": "hinge"}),
         ({}, {"C": 0.1}),
+        ({}, {"penalty": "l1"}),
         ({}, {"solver": "sgd"}),
         ({}, {"multi_class": "crammer_singer"}),
         ({}, {"class_weight": {0: 3.0}}),
@@ -655,3 +663,201 @@ def test_scaling_x_equals_scaling_c_and_does_not_change_the_steps_of_sgd(factor)
     # Powers of two are exact.
     assert scaled.n_iter_ == plain.n_iter_
     np.testing.assert_array_equal(scaled.coef_ * factor, plain.coef_)
+
+
+# The penalty l1
+
+
+@parametrize_with_checks([LinearSVM(penalty="l1")])
+def test_the_checks_of_scikit_learn_with_the_penalty_l1(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_the_zeros_of_liblinear(load):
+    X, y = scaled(load)
+    ours = LinearSVM(penalty="l1", C=0.05).fit(X, y)
+    theirs = LinearSVC(penalty="l1", C=0.05, dual=False, tol=1e-8, max_iter=100_000).fit(X, y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-5)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-5)
+    # Where the gradient is almost 1, rounding decides.
+    signs = np.where(y[:, None] == ours.classes_[-len(ours.coef_) :], 1, -1)
+    slack = np.maximum(0, 1 - signs * (X @ ours.coef_.T + ours.intercept_))
+    gradient = 2 * 0.05 * (signs * slack).T @ X
+    clear = np.abs(np.abs(gradient) - 1) > 1e-4
+    clear |= ours.coef_ != 0
+    np.testing.assert_array_equal((ours.coef_ == 0)[clear], (theirs.coef_ == 0)[clear])
+    assert (ours.coef_ == 0).any()
+    assert ours.dual_gap_ <= ours.tol * ours.objective_
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fit_intercept": False},
+        {"intercept_scaling": 10.0},
+        {"class_weight": "balanced"},
+        {"class_weight": {0: 5.0, 1: 0.1}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("load", [load_wine, load_breast_cancer])
+def test_options_with_the_penalty_l1_are_those_of_liblinear(load, options):
+    X, y = scaled(load)
+    weight = np.arange(len(y)) % 3 + 0.5
+    options = {"penalty": "l1", "C": 0.1, **options}
+    ours = LinearSVM(**options).fit(X, y, weight)
+    theirs = LinearSVC(**options, dual=False, tol=1e-8, max_iter=100_000).fit(X, y, weight)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-5)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-5)
+
+
+def test_weights_count_as_repetitions_with_the_penalty_l1():
+    X, y = scaled(load_wine)
+    weight = np.random.default_rng(0).integers(0, 4, len(y))
+    model = LinearSVM(penalty="l1", C=0.1)
+    weighted = clone(model).fit(X, y, sample_weight=weight)
+    repeated = clone(model).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
+    np.testing.assert_allclose(weighted.coef_, repeated.coef_, atol=1e-7)
+    np.testing.assert_array_equal(weighted.coef_ == 0, repeated.coef_ == 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_rows_select_the_same_features(dtype):
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(dtype)
+    dense = LinearSVM(penalty="l1", C=0.1).fit(X, y)
+    rows = LinearSVM(penalty="l1", C=0.1).fit(sparse.csr_array(X), y)
+    assert dense.coef_.dtype == rows.coef_.dtype == dtype
+    np.testing.assert_allclose(rows.coef_, dense.coef_, atol=1e-6)
+    np.testing.assert_array_equal(rows.coef_ == 0, dense.coef_ == 0)
+    assert rows.dual_gap_ <= rows.tol * rows.objective_
+
+
+def test_more_threads_change_no_bit_with_the_penalty_l1():
+    X, y = scaled(load_digits)
+    for rows in (X, sparse.csr_array(X)):
+        one, two = (LinearSVM(penalty="l1", C=0.1, n_jobs=n_jobs).fit(rows, y) for n_jobs in (1, 2))
+        np.testing.assert_array_equal(one.coef_, two.coef_)
+        assert one.dual_gap_ == two.dual_gap_
+
+
+def test_features_are_selected_by_the_penalty_l1():
+    X, y = scaled(load_breast_cancer)
+    selector = SelectFromModel(LinearSVM(penalty="l1", C=0.01)).fit(X, y)
+    kept = selector.estimator_.coef_[0] != 0
+    np.testing.assert_array_equal(selector.get_support(), kept)
+    assert selector.transform(X).shape == (len(X), kept.sum())
+    assert 0 < kept.sum() < 15
+
+
+def test_a_warm_start_with_the_penalty_l1_ends_at_the_same_solution_sooner():
+    X, y = scaled(load_digits)
+    cold = LinearSVM(penalty="l1", C=0.1).fit(X, y)
+    warm = LinearSVM(penalty="l1", C=0.09, warm_start=True).fit(X, y).set_params(C=0.1).fit(X, y)
+    assert warm.n_iter_ < cold.n_iter_
+    np.testing.assert_allclose(warm.coef_, cold.coef_, atol=1e-6)
+
+
+def test_too_few_iterations_with_the_penalty_l1_give_a_valid_gap():
+    X, y = scaled(load_digits)
+    best = LinearSVM(penalty="l1").fit(X, y)
+    for max_iter in (1, 3, 6):
+        with pytest.warns(ConvergenceWarning, match="with a duality gap of"):
+            fitted = LinearSVM(penalty="l1", max_iter=max_iter).fit(X, y)
+        assert fitted.n_iter_ == max_iter
+        assert 0 < fitted.objective_ - best.objective_ <= fitted.dual_gap_
+
+
+# Combinations, dual and verbose
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("dual", [True, False, "auto"])
+@pytest.mark.parametrize("n_rows", [3, 150])
+def test_combinations_are_rejected_in_the_words_of_scikit_learn(penalty, loss, dual, n_rows):
+    X, y = scaled(load_iris)
+    X, y = X[:: 150 // n_rows], y[:: 150 // n_rows]
+    options = {"penalty": penalty, "loss": loss, "dual": dual}
+    try:
+        LinearSVC(**options, max_iter=10_000).fit(X, y)
+    except ValueError as error:
+        with pytest.raises(ValueError, match="^Unsupported set of arguments") as caught:
+            LinearSVM(**options).fit(X, y)
+        assert str(caught.value) == str(error)
+    else:
+        fitted = LinearSVM(**options).fit(X, y)
+        other = LinearSVM(penalty=penalty, loss=loss).fit(X, y)
+        np.testing.assert_array_equal(fitted.coef_, other.coef_)
+
+
+def test_the_joint_problem_ignores_penalty_loss_and_dual():
+    X, y = scaled(load_iris)
+    plain = LinearSVM(multi_class="crammer_singer").fit(X, y)
+    for options in ({"penalty": "l1"}, {"loss": "hinge", "dual": False}):
+        other = LinearSVM(multi_class="crammer_singer", **options).fit(X, y)
+        np.testing.assert_array_equal(other.coef_, plain.coef_)
+
+
+def test_stochastic_gradients_refuse_the_penalty_l1():
+    X, y = scaled(load_iris)
+    with pytest.raises(ValueError, match="accepts only penalty='l2', got penalty='l1'"):
+        LinearSVM(penalty="l1", solver="sgd").fit(X, y)
+    model = LinearSVM(penalty="l1")
+    assert not hasattr(model, "partial_fit")
+    with pytest.raises(ValueError, match="accepts only penalty='l2', got penalty='l1'"):
+        model.partial_fit(X, y, classes=[0, 1, 2])
+
+
+@pytest.mark.parametrize("options", [{}, {"loss": "hinge"}, {"penalty": "l1"}, {"solver": "sgd"}])
+def test_verbose_prints_a_line_for_each_iteration(options, capsys):
+    X, y = scaled(load_iris)
+    quiet = LinearSVM(C=0.1, random_state=0, **options).fit(X, y)
+    assert capsys.readouterr().out == ""
+    loud = LinearSVM(C=0.1, random_state=0, verbose=1, **options).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == loud.n_iter_ + 1
+    assert lines[0].startswith("epoch 1: " if "solver" in options else "iteration 1: objective")
+    assert lines[-1].startswith(f"LinearSVM ended after {loud.n_iter_} ")
+    assert f"objective {loud.objective_:.6g}" in lines[-1]
+    np.testing.assert_array_equal(quiet.coef_, loud.coef_)
+
+
+# Sparse coefficients
+
+
+@pytest.mark.parametrize("load", [load_wine, load_breast_cancer])
+def test_sparse_coefficients_predict_the_same(load, tmp_path):
+    X, y = scaled(load)
+    model = LinearSVM(penalty="l1", C=0.1).fit(X, y)
+    dense = copy.deepcopy(model)
+    assert sparse.issparse(model.sparsify().coef_)
+    save(model, tmp_path / "model")
+    for other in (model, pickle.loads(pickle.dumps(model)), load_model(tmp_path / "model")):
+        assert sparse.issparse(other.coef_)
+        for rows in (X, sparse.csr_array(X)):
+            np.testing.assert_allclose(
+                other.decision_function(rows), dense.decision_function(rows), atol=1e-12
+            )
+            np.testing.assert_array_equal(other.predict(rows), dense.predict(rows))
+    assert isinstance(clone(model).fit(X, y).coef_, np.ndarray)
+    np.testing.assert_array_equal(model.densify().coef_, dense.coef_)
+
+
+@pytest.mark.parametrize("options", [{}, {"penalty": "l1"}, {"multi_class": "crammer_singer"}])
+@pytest.mark.parametrize("load", [load_wine, load_breast_cancer])
+def test_a_warm_start_from_sparse_coefficients(load, options):
+    X, y = scaled(load)
+    model = LinearSVM(C=0.1, warm_start=True, **options).fit(X, y)
+    twin = copy.deepcopy(model)
+    again, expected = model.sparsify().fit(X, y), twin.fit(X, y)
+    assert isinstance(again.coef_, np.ndarray)
+    np.testing.assert_array_equal(again.coef_, expected.coef_)
+
+
+def test_partial_fit_continues_from_sparse_coefficients():
+    X, y = scaled(load_iris)
+    model, twin = streamed(), streamed()
+    model.sparsify().partial_fit(X, y)
+    np.testing.assert_array_equal(model.coef_, twin.partial_fit(X, y).coef_)
