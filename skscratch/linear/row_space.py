@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import lapack
 
-from skscratch.linear.arrays import Array
+from skscratch.linear.arrays import Array, rounding_unit
 from skscratch.linear.best import Best
 from skscratch.linear.losses import LinearLoss
 from skscratch.linear.problems import (
@@ -47,6 +47,8 @@ GROUP_SIZE = 32
 PIECE_ENTRIES = 2**17
 MAX_PIECES = 4
 MAX_TRIALS = 8
+# A step is short enough if the slope at its end is at most this share of the first one.
+SLOPE_SHARE = 0.1
 # Conjugate gradients end once the residual has fallen to this share, ...
 INNER_SHARE = 0.1
 # ... or this multiple of what the last step needs, but not more than this share, ...
@@ -61,7 +63,6 @@ MIN_FEATURES = 1024
 
 POTRF = {"f": lapack.spotrf, "d": lapack.dpotrf}
 POTRS = {"f": lapack.spotrs, "d": lapack.dpotrs}
-POSV = {"f": lapack.sposv, "d": lapack.dposv}
 
 
 class RowSpace:
@@ -394,7 +395,7 @@ class _Group:
         """Minimise the smoothed objective in the space of these directions; return the steps.
 
         The objective is piecewise quadratic there. Newton's method finds its minimum in a few
-        steps; one that overshoots is shortened by the secant rule.
+        steps; one that overshoots is shortened.
         """
         loss = self.loss.take_problems(np.array([k]))
         cost, width = self.cost[k if len(self.cost) > 1 else 0], self.width[k, 0]
@@ -410,24 +411,53 @@ class _Group:
             curvature = quadratic + (weighted * curved) @ U.T / width
             return slope, curvature
 
+        def slope_along(start: Array, step: Array, share: float) -> float:
+            return float(step @ derivatives(start + share * step)[0])
+
         t = np.zeros(len(D), D.dtype)
         slope, curvature = derivatives(t)
         for _ in range(MAX_TRIALS):
-            curvature.flat[:: len(t) + 1] *= 1.0 + 1e-6
-            _, solution, not_definite = POSV[t.dtype.char](curvature, slope)
-            step = -solution
+            step = -_least_squares(curvature, slope)
             before = float(step @ slope)
-            if not_definite or not before < 0.0:
+            if not before < 0.0:
                 break
-            new_slope, new_curvature = derivatives(t + step)
-            after = float(step @ new_slope)
-            if after > -0.1 * before:
-                step *= before / (before - after)
-                new_slope, new_curvature = derivatives(t + step)
-            t, slope, curvature = t + step, new_slope, new_curvature
+            along = partial(slope_along, t, step)
+            step *= _share_of_step(along, before)
+            t = t + step
+            slope, curvature = derivatives(t)
             if np.abs(step).max() <= SMALL_STEP * np.abs(t).max():
                 break
         return t
+
+
+def _share_of_step(slope_at: Callable[[float], float], first: float) -> float:
+    """Return 1, or a smaller share of a step at whose end the objective no longer increases.
+
+    The slope along the step increases from ``first < 0``; its root is bracketed.
+    """
+    low, high, share = 0.0, 1.0, 1.0
+    slope = slope_at(share)
+    low_slope = first
+    for _ in range(MAX_TRIALS):
+        if abs(slope) <= SLOPE_SHARE * -first or (slope < 0.0 and share == 1.0):
+            break
+        if slope > 0.0:
+            high, high_slope = share, slope
+        else:
+            low, low_slope = share, slope
+        secant = low + (high - low) * low_slope / (low_slope - high_slope)
+        # Halfway between the secant and the middle, as the slope is far from linear.
+        share = 0.5 * (secant + 0.5 * (low + high))
+        slope = slope_at(share)
+    return share if slope <= SLOPE_SHARE * -first else low
+
+
+def _least_squares(A: Array, b: Array) -> Array:
+    """Solve ``A x = b`` for a small semidefinite ``A``: directions may coincide."""
+    values, vectors = np.linalg.eigh(A)
+    kept = values > len(b) * rounding_unit(A.dtype) * values[-1]
+    x: Array = vectors[:, kept] @ ((b @ vectors[:, kept]) / values[kept])
+    return x
 
 
 def _dots(A: Array, B: Array) -> Array:

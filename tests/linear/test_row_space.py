@@ -162,3 +162,11 @@ def test_where_steps_stall_the_problem_is_solved_otherwise(name, monkeypatch):
     found = linear.solve(X, LOSSES[name](signs(y)), np.ones(len(y)))
     assert found.converged
     assert_allclose(found.objective, expected.objective, rtol=1e-5)
+
+
+def test_all_rows_may_lie_in_a_corner_at_the_start():
+    X, y = text(n_rows=2000, n_words=6000, n_classes=2)
+    found = linear.solve(X, DualHinge(np.where(y == 1, 1, -1)[None]), np.ones(len(y)))
+    assert found.converged
+    # Steps that overshoot there took hundreds.
+    assert found.n_iter < 60
