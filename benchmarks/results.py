@@ -153,7 +153,8 @@ def best_figures() -> str:
         recipe("SVC (RBF) on latent features learned without labels, test accuracy", "SVC, RBF"),
         recipe("classifier fine-tuned from an encoder, test accuracy", "fine-tuned"),
         *map(faster, ("Keras", "PyTorch", "scikit-learn")),
-        ("LinearSVM on 60,000 dense rows: speed relative to LinearSVC", _range(row["ratio (spread)"] for row in svm)),
+        ("LinearSVM on 60,000 dense rows: speed relative to LinearSVC",
+         _range(row["ratio (spread)"] for row in svm)),
         ("gradient check: largest relative error",
          main["gradient check, largest relative error"]),
     ]  # fmt: skip
