@@ -411,17 +411,10 @@ def _continue_in_double(
     costs = np.atleast_2d(np.asarray(cost, double))[:, None]
     W = best.W.astype(double)
     center = _center(loss, best, double)
-    best, n_further, width = _minimise(
-        features,
-        loss,
-        costs,
-        W,
-        width,
-        center,
-        tol,
-        tol,
-        max_iter - n_iter,
-        lambda n, best: on_iteration(n_iter + n, best),
+    # Few steps are left, which must be exact.
+    problems = Problems.start(features, loss, costs, W, width, center)
+    best, n_further, width = _take_newton_steps(
+        problems, tol, tol, max_iter - n_iter, lambda n, best: on_iteration(n_iter + n, best)
     )
     best.W = _rounded(features, loss, costs, best.W, single)
     _certify(best, features, loss, costs, width)
