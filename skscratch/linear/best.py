@@ -11,7 +11,7 @@ import numpy as np
 from skscratch.linear.arrays import Array, rounding_unit
 from skscratch.linear.problems import TINY, Point
 
-__all__ = ["Best", "LinearSolution"]
+__all__ = ["Best", "LinearSolution", "OnIteration"]
 
 # Give up on a problem whose best gap has not fallen by a tenth in this many iterations. Far from
 # the solution, where the gap may stagnate while the width shrinks, allow more of them.
@@ -36,6 +36,11 @@ class LinearSolution:
     dual_gap: float
     n_iter: int
     converged: bool
+
+
+# Called with the number of the iteration, the objective, the gap, and a function that returns the
+# solution so far. Returning True stops.
+OnIteration = Callable[[int, float, float, Callable[[], LinearSolution]], bool | None]
 
 
 class Best:

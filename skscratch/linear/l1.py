@@ -28,7 +28,6 @@ algorithms", NIPS 2006.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -37,9 +36,9 @@ from scipy import sparse
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from skscratch.linear.arrays import Array, rounding_unit
+from skscratch.linear.best import LinearSolution, OnIteration
 from skscratch.linear.problems import TINY, TOO_LARGE, NotFiniteError
 from skscratch.linear.products import Run, run_serially
-from skscratch.linear.solver import LinearSolution
 
 __all__ = ["solve_l1"]
 
@@ -571,8 +570,7 @@ def solve_l1(
     tol: float = 1e-5,
     max_iter: int = 1000,
     start: tuple[Array, Array] | None = None,
-    on_iteration: Callable[[int, float, float, Callable[[], LinearSolution]], bool | None]
-    | None = None,
+    on_iteration: OnIteration | None = None,
     run: Run = run_serially,
 ) -> LinearSolution:
     """Minimise ``||w||_1 + sum_i cost_i * max(0, 1 - y_i (x_i . w))^2`` for each problem.

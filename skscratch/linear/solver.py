@@ -35,7 +35,7 @@ import numpy as np
 
 from skscratch.linear.arrays import Array, inner, per_problem, rounding_unit
 from skscratch.linear.basis import RowBasis, is_for_basis
-from skscratch.linear.best import Best, LinearSolution
+from skscratch.linear.best import Best, LinearSolution, OnIteration
 from skscratch.linear.directions import Directions
 from skscratch.linear.line_search import step_lengths
 from skscratch.linear.losses import LinearLoss
@@ -68,7 +68,6 @@ STRETCHES = (0, 1, 4, 16, 64, 256)
 
 
 Report = Callable[[int, Best], bool | None]
-OnIteration = Callable[[int, float, float, Callable[[], LinearSolution]], bool | None]
 
 
 def _minimise(
@@ -277,7 +276,8 @@ def solve(
         "tol": tol,
         "max_iter": max_iter,
     }
-    if is_for_basis(X):
+    # A certificate alone is for given coefficients, which need not lie in the span of the rows.
+    if max_iter > 0 and is_for_basis(X):
         return _solve_in_basis(X, loss, cost, start, on_iteration, run, options)
     return _solve(X, loss, cost, start=start, on_iteration=on_iteration, run=run, **options)
 

@@ -72,3 +72,13 @@ def test_callbacks_get_coefficients_of_the_features():
 
     linear.solve(X, loss_of("squared_hinge", y), np.ones(len(y)), on_iteration=see)
     assert set(shapes) == {(3, 300)}
+
+
+def test_a_certificate_is_for_coefficients_outside_the_span_too():
+    X, y = rows()
+    coef = np.random.default_rng(3).normal(size=(3, 300))
+    loss, cost, start = loss_of("hinge", y), np.ones(len(y)), (coef, np.zeros(3))
+    found = linear.solve(X, loss, cost, start=start, max_iter=0)
+    signs = np.where(y == np.arange(3)[:, None], 1, -1)
+    value = 0.5 * np.sum(coef**2) + np.maximum(0, 1 - signs * (coef @ X.T)).sum()
+    assert_allclose(found.objective, value, rtol=1e-12)
