@@ -37,10 +37,10 @@ from skscratch.linear.problems import (
 )
 from skscratch.linear.products import Features, run_serially
 
-__all__ = ["RowSpace", "combination", "is_for_row_space", "minimise_in_row_space"]
+__all__ = ["RowSpace", "coefficients", "combination", "is_for_row_space", "minimise_in_row_space"]
 
 # Features that are stored densely, the most frequent ones.
-FREQUENT = 64
+FREQUENT = 32
 # Problems that share products: a product for twenty costs as much as five products for one.
 GROUP_SIZE = 32
 # X is cut into pieces of at least so many entries, and at most so many pieces, for the threads.
@@ -85,8 +85,10 @@ class RowSpace:
         dtype = features.precision
         self.frequent = np.empty((n_rows, n_frequent + has_constant), dtype)
         self.frequent[:, :n_frequent] = X[:, order[:n_frequent]].toarray()
-        if features.bias is not None:
-            self.frequent[:, -1] = features.bias
+        self.bias = features.bias or 0.0
+        if has_constant:
+            self.frequent[:, -1] = self.bias
+        self._dense = self.frequent[:, :n_frequent]
         rest = X[:, order[n_frequent:n_shared]].astype(dtype, copy=False)
         # The cut depends on sizes alone, so that the number of threads changes no bit.
         n_pieces = max(1, min(MAX_PIECES, rest.nnz // PIECE_ENTRIES))
@@ -107,7 +109,7 @@ class RowSpace:
             parts[k] = piece @ (piece.T @ stacked)
 
         self.run([partial(multiply, k, piece) for k, piece in enumerate(self.pieces)])
-        product = self.frequent @ (self.frequent.T @ stacked)
+        product = self._dense @ (self._dense.T @ stacked)
         for part in parts:
             product += part
         result = np.ascontiguousarray(product.T)
@@ -153,8 +155,17 @@ def combination(problems: Problems) -> Array:
     At a minimum without corners it gives the same coefficients.
     """
     p = problems.dual_point(problems.S)
-    a: Array = -problems.loss.slack_changes_transposed(p * problems.cost)[:, 0]
-    return a
+    a = -problems.loss.slack_changes_transposed(p * problems.cost)[:, 0]
+    beta = (problems.features.bias or 0.0) * a.sum(axis=1, keepdims=True)
+    return np.concatenate([a, beta], axis=1)
+
+
+def coefficients(features: Features, A: Array) -> Array:
+    """Return the coefficients that belong to combinations, of shape (..., n_rows + 1)."""
+    W = features.scores_transposed(np.ascontiguousarray(A[..., :-1]))
+    if features.bias is not None:
+        W[..., -1] = A[..., -1]
+    return W
 
 
 def minimise_in_row_space(
@@ -179,14 +190,14 @@ def minimise_in_row_space(
         _Group(space, loss, cost, start, width, center, numbers)
         for numbers in np.array_split(np.arange(len(start)), -(-len(start) // GROUP_SIZE))
     ]
-    best = Best(start[:, None], start[:, None], features.scores_transposed)
+    best = Best(start[:, None], start[:, None, :-1], partial(coefficients, features))
     n_iter, has_corners = 0, loss.own_width == 0.0
     for group in groups:
         group.evaluate()
     while n_iter < max_iter:
         n_iter += 1
         for group in groups:
-            best.record(group.numbers, group.a[:, None], group.point)
+            best.record(group.numbers, np.column_stack([group.a, group.beta])[:, None], group.point)
         if on_iteration(n_iter, best) or n_iter == max_iter:
             break
         for group in groups:
@@ -220,8 +231,8 @@ class _Group:
         self.space, self.numbers = space, numbers
         self.loss = loss.take_problems(numbers)
         self.cost = cost[numbers if len(cost) > 1 else slice(None), 0]
-        self.a = start[numbers]
-        self.z = space(self.a)
+        self.a, self.beta = start[numbers, :-1], start[numbers, -1]
+        self.Ka = space(self.a)
         self.width = np.full((len(numbers), 1), width, start.dtype)
         # Without corners, the center stays at 0.
         self.center = np.zeros_like(self.a) if center is None else center[numbers, 0]
@@ -256,14 +267,17 @@ class _Group:
         loss = self.loss if whole else self.loss.take_problems(problems)
         where: Any = slice(None) if whole else problems
         cost = self.cost if len(self.cost) == 1 else self.cost[where]
-        a, z, center, width = self.a[where], self.z[where], self.center[where], self.width[where]
-        slack = loss.slacks(z[:, None].copy())
+        a, Ka, center, width = self.a[where], self.Ka[where], self.center[where], self.width[where]
+        beta, bias = self.beta[where], self.space.bias
+        z = Ka + (bias * beta)[:, None]
+        slack = loss.slacks(z[:, None])
         p = loss.project(center[:, None] + slack / width[:, :, None])
         curved = loss.face(p)[:, 0] & (cost > 0.0)
         e = -loss.slack_changes_transposed(p * cost[:, None])[:, 0] - a
         Ke = self.space(e)
-        smooth_gap = 0.5 * _dots(e, Ke)
-        primal = 0.5 * _dots(a, z) + _dots(loss.value(slack), cost)
+        fall = bias * (e + a).sum(axis=1) - beta
+        smooth_gap = 0.5 * (_dots(e, Ke) + fall**2)
+        primal = 0.5 * (_dots(a, Ka) + beta**2) + _dots(loss.value(slack), cost)
         fenchel_gap = _dots(loss.fenchel_gap(slack, p), cost)
         if not np.isfinite(primal + smooth_gap + fenchel_gap).all():
             raise NotFiniteError(TOO_LARGE.format(a.dtype))
@@ -273,6 +287,7 @@ class _Group:
             "curved": curved,
             "e": e,
             "Ke": Ke,
+            "fall": fall,
             "primal": primal,
             "smooth_gap": smooth_gap,
             "fenchel_gap": fenchel_gap,
@@ -288,6 +303,7 @@ class _Group:
     curved: Array
     e: Array
     Ke: Array
+    fall: Array
     primal: Array
     smooth_gap: Array
     fenchel_gap: Array
@@ -295,28 +311,31 @@ class _Group:
     def advance(self, goal: float) -> None:
         """Take one step with every problem."""
         self._tighten_smoothing()
-        s, Ks = self._newton_directions(goal)
-        self.space.run([partial(self._step, k, s[k], Ks[k]) for k in range(len(s))])
+        s, Ks, t = self._newton_directions(goal)
+        self.space.run([partial(self._step, k, s[k], Ks[k], t[k]) for k in range(len(s))])
         self.evaluate()
 
-    def _step(self, k: int, s: Array, Ks: Array) -> None:
+    def _step(self, k: int, s: Array, Ks: Array, t: float) -> None:
         """Move one problem to the minimum in the space of its directions."""
-        directions = [(s, Ks), (self.e[k], self.Ke[k])]
+        zero = np.zeros_like(s)
+        directions = [(s, Ks, t), (self.e[k], self.Ke[k], self.fall[k]), (zero, zero, 1.0)]
         last = self.last[k]
         if last is not None:
             directions.append(last)
-        D, KD = (np.stack(vectors) for vectors in zip(*directions, strict=True))
+        D, KD, T = (np.stack(vectors) for vectors in zip(*directions, strict=True))
         # Directions of length 1, so that none is lost to rounding.
-        squares = np.vecdot(D, KD)
+        squares = np.vecdot(D, KD) + T**2
         usable = squares > np.finfo(D.dtype).tiny
-        length = np.sqrt(squares[usable])[:, None]
-        D, KD = D[usable] / length, KD[usable] / length
+        length = np.sqrt(squares[usable])
+        D, KD, T = D[usable] / length[:,None], KD[usable] / length[:,None], (T[usable] / length)
+        T = T.astype(D.dtype)
         if not len(D):
             return
-        t = self._search(k, D, KD)
-        step, change = self.last[k] = t @ D, t @ KD
+        x = self._search(k, D, KD, T)
+        step, change, t = self.last[k] = x @ D, x @ KD, x @ T
         self.a[k] += step
-        self.z[k] += change
+        self.Ka[k] += change
+        self.beta[k] += t
 
     def _tighten_smoothing(self) -> None:
         """Update width and center of each smoothed problem that is solved; see `problems`."""
@@ -365,9 +384,13 @@ class _Group:
             x -= correction
             return x
 
+        bias = space.bias
+        square = bias**2
         s = np.where(curved, 0.0, self.e)
         Ks = space(s) if s.any() else np.zeros_like(s)
-        r = np.where(curved, ridge * self.e - Ks, 0.0)
+        shift = self.beta - bias * self.a.sum(axis=1)
+        constant = bias * shift - square * s.sum(axis=1)
+        r = np.where(curved, ridge * self.e - Ks + constant[:, None], 0.0)
         live = np.arange(len(s))
         z = precondition(r, live)
         p = z.copy()
@@ -377,7 +400,8 @@ class _Group:
         enough = np.clip(NEEDED_SHARE * needed, INNER_SHARE, LOOSE_SHARE) ** 2 * rho
         for _ in range(INNER_STEPS):
             Kp = space(p[live])
-            h = (ridge[live] * p[live] + Kp) * curved[live]
+            h = ridge[live] * p[live] + Kp + square * p[live].sum(axis=1, keepdims=True)
+            h *= curved[live]
             length = (rho[live] / np.maximum(_dots(p[live], h), TINY)).astype(s.dtype)[:, None]
             s[live] += length * p[live]
             Ks[live] += length * Kp
@@ -389,9 +413,9 @@ class _Group:
             live = live[new > enough[live]]
             if not len(live):
                 break
-        return s, Ks
+        return s, Ks, bias * s.sum(axis=1) - shift
 
-    def _search(self, k: int, D: Array, KD: Array) -> Array:
+    def _search(self, k: int, D: Array, KD: Array, T: Array) -> Array:
         """Minimise the smoothed objective in the space of these directions; return the steps.
 
         The objective is piecewise quadratic there. Newton's method finds its minimum in a few
@@ -400,8 +424,9 @@ class _Group:
         loss = self.loss.take_problems(np.array([k]))
         cost, width = self.cost[k if len(self.cost) > 1 else 0], self.width[k, 0]
         center, slack = self.center[k], self.slack[k]
-        U = loss.slack_changes(KD[None].copy())[0]
-        linear, quadratic = D @ self.z[k], D @ KD.T
+        U = loss.slack_changes((KD + self.space.bias * T[:, None])[None])[0]
+        linear = D @ self.Ka[k] + T * self.beta[k]
+        quadratic = D @ KD.T + np.outer(T, T)
         weighted = U * cost
 
         def derivatives(t: Array) -> tuple[Array, Array]:

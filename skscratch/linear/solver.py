@@ -41,7 +41,7 @@ from skscratch.linear.line_search import step_lengths
 from skscratch.linear.losses import LinearLoss
 from skscratch.linear.problems import TINY, TOO_LARGE, NotFiniteError, Point, Problems
 from skscratch.linear.products import Features, Run, run_serially
-from skscratch.linear.row_space import combination, is_for_row_space, minimise_in_row_space
+from skscratch.linear.row_space import coefficients, combination, is_for_row_space, minimise_in_row_space
 
 __all__ = ["LinearSolution", "solve"]
 
@@ -126,7 +126,7 @@ def _minimise_wide(
         stopped = bool(on_iteration(n_iter + n, best))
         return stopped
 
-    a = np.zeros((len(W), features.shape[0]), features.precision)
+    a = np.zeros((len(W), features.shape[0] + 1), features.precision)
     if not W.any():
         # Few rows then change sides in a step, however close to orthogonal they are.
         width = max(width, _dual_curvature(features, cost))
@@ -155,7 +155,7 @@ def _minimise_wide(
         else:
             a, center, width = best.W[:, 0].astype(W.dtype), _center(loss, best, W.dtype), narrow
             problems = Problems.start(
-                features, loss, cost, features.scores_transposed(a[:, None]), width, center
+                features, loss, cost, coefficients(features, a[:, None]), width, center
             )
             best = Best(problems.W, problems.S)
             best.record(np.arange(len(W)), problems.W, problems.evaluate())
