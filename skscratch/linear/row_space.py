@@ -99,6 +99,9 @@ class RowSpace:
         self.alone = _square_sums_of_rows(X[:, order[n_shared:]]).astype(dtype)
         #: The diagonal of K without the frequent features.
         self.diagonal = self.alone + _square_sums_of_rows(rest).astype(dtype)
+        import os
+        th=float(os.environ.get("TH","0"))
+        self.own = (self.alone+th*(self.diagonal-self.alone)) if th>0 else self.alone if th==0 else 0*self.alone
 
     def __call__(self, V: Array) -> Array:
         """Return ``V K`` for one vector per row of ``V``, with one entry per row of X."""
@@ -270,8 +273,11 @@ class _Group:
         a, Ka, center, width = self.a[where], self.Ka[where], self.center[where], self.width[where]
         beta, bias = self.beta[where], self.space.bias
         z = Ka + (bias * beta)[:, None]
-        slack = loss.slacks(z[:, None])
-        p = loss.project(center[:, None] + slack / width[:, :, None])
+        slack = loss.slacks(z[:, None].copy())
+        own = self.space.own
+        freed = loss.slacks((z - own * a)[:, None])
+        full = width + cost * own
+        p = loss.project((center * width)[:, None] / full[:, None] + freed / full[:, None])
         curved = loss.face(p)[:, 0] & (cost > 0.0)
         e = -loss.slack_changes_transposed(p * cost[:, None])[:, 0] - a
         Ke = self.space(e)
@@ -282,7 +288,8 @@ class _Group:
         if not np.isfinite(primal + smooth_gap + fenchel_gap).all():
             raise NotFiniteError(TOO_LARGE.format(a.dtype))
         found = {
-            "slack": slack[:, 0],
+            "slack": freed[:, 0],
+            "full": np.broadcast_to(full, a.shape),
             "p": p[:, 0],
             "curved": curved,
             "e": e,
@@ -296,9 +303,12 @@ class _Group:
             vars(self).update(found)
         else:
             for name, values in found.items():
-                getattr(self, name)[problems] = values
+                v = getattr(self, name)
+                if not v.flags.writeable: v = v.copy(); setattr(self, name, v)
+                v[problems] = values
 
     slack: Array
+    full: Array
     p: Array
     curved: Array
     e: Array
@@ -390,7 +400,7 @@ class _Group:
         Ks = space(s) if s.any() else np.zeros_like(s)
         shift = self.beta - bias * self.a.sum(axis=1)
         constant = bias * shift - square * s.sum(axis=1)
-        r = np.where(curved, ridge * self.e - Ks + constant[:, None], 0.0)
+        r = np.where(curved, (ridge + space.own) * self.e - Ks + constant[:, None], 0.0)
         live = np.arange(len(s))
         z = precondition(r, live)
         p = z.copy()
@@ -422,10 +432,12 @@ class _Group:
         steps; one that overshoots is shortened.
         """
         loss = self.loss.take_problems(np.array([k]))
-        cost, width = self.cost[k if len(self.cost) > 1 else 0], self.width[k, 0]
-        center, slack = self.center[k], self.slack[k]
+        own = self.space.own
+        cost, width = self.cost[k if len(self.cost) > 1 else 0], self.full[k]
+        center, slack = self.center[k] * self.width[k, 0] / width, self.slack[k]
+        KD = KD - own * D
         U = loss.slack_changes((KD + self.space.bias * T[:, None])[None])[0]
-        linear = D @ self.Ka[k] + T * self.beta[k]
+        linear = D @ (self.Ka[k] - own * self.a[k]) + T * self.beta[k]
         quadratic = D @ KD.T + np.outer(T, T)
         weighted = U * cost
 
@@ -433,7 +445,7 @@ class _Group:
             p = loss.project((center + (slack + t @ U) / width)[None, None])
             curved = loss.face(p)[0, 0]
             slope = linear + quadratic @ t + weighted @ p[0, 0]
-            curvature = quadratic + (weighted * curved) @ U.T / width
+            curvature = quadratic + (weighted * curved / width) @ U.T
             return slope, curvature
 
         def slope_along(start: Array, step: Array, share: float) -> float:
