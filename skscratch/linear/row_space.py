@@ -20,14 +20,13 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import lapack
+from scipy.linalg import eigvalsh_tridiagonal, lapack
 
 from skscratch.linear.arrays import Array, rounding_unit
 from skscratch.linear.best import Best
 from skscratch.linear.losses import LinearLoss
 from skscratch.linear.problems import (
     FAST_SHRINK,
-    SHRINK,
     SOLVED_RATIO,
     TINY,
     TOO_LARGE,
@@ -58,6 +57,17 @@ LOOSE_SHARE = 0.5
 INNER_STEPS = 30
 # The search ends once a step is this small against the whole.
 SMALL_STEP = 0.02
+# Widths shrink slowly, as problems go on from rough solutions, and not below this share of the
+# first one: with corners, the center does the rest.
+SHRINK = 0.85
+LEAST_WIDTH = 0.03
+# The smallest eigenvalue is estimated by so many Lanczos steps, from above. It is only good enough
+# if it is well above 0, and then this share of it is safe.
+LANCZOS_STEPS = 15
+CLEARLY_POSITIVE = 0.3
+SAFE_SHARE = 0.75
+# A loss whose own smoothing is this share of the dual curvature does not need it.
+SMOOTH_SHARE = 0.1
 # With fewer features, Hessians are built instead.
 MIN_FEATURES = 1024
 
@@ -99,9 +109,8 @@ class RowSpace:
         self.alone = _square_sums_of_rows(X[:, order[n_shared:]]).astype(dtype)
         #: The diagonal of K without the frequent features.
         self.diagonal = self.alone + _square_sums_of_rows(rest).astype(dtype)
-        import os
-        th=float(os.environ.get("TH","0"))
-        self.own = (self.alone+th*(self.diagonal-self.alone)) if th>0 else self.alone if th==0 else 0*self.alone
+        #: The part of the diagonal that is treated as a part of the loss; see `_Group`.
+        self.own = self.alone
 
     def __call__(self, V: Array) -> Array:
         """Return ``V K`` for one vector per row of ``V``, with one entry per row of X."""
@@ -118,6 +127,32 @@ class RowSpace:
         result = np.ascontiguousarray(product.T)
         result += self.alone * V
         return result
+
+    def enlarge_own_part(self) -> None:
+        """Add to `own` what can be taken from the diagonal such that ``K`` remains semidefinite.
+
+        If the rows are nearly orthogonal, that is a large part of it.
+        """
+        shared = self.diagonal - self.alone
+        scale = np.where(shared > 0.0, 1.0 / np.sqrt(np.where(shared > 0.0, shared, 1.0)), 0.0)
+        basis = [np.random.default_rng(0).choice([-1.0, 1.0], len(scale)).astype(scale.dtype)]
+        basis[0] /= np.sqrt(len(scale))
+        diagonal: list[float] = []
+        beside: list[float] = []
+        for step in range(LANCZOS_STEPS):
+            v = scale * basis[-1]
+            product = scale * (self(v[None])[0] - self.alone * v)
+            if step:
+                product -= beside[-1] * basis[-2]
+            diagonal.append(float(product @ basis[-1]))
+            product -= diagonal[-1] * basis[-1]
+            beside.append(float(np.sqrt(product @ product)))
+            if not beside[-1] > 0.0:
+                break
+            basis.append(product / beside[-1])
+        least = eigvalsh_tridiagonal(diagonal, beside[: len(diagonal) - 1])[0]
+        if least > CLEARLY_POSITIVE:
+            self.own = self.alone + self.alone.dtype.type(SAFE_SHARE * least) * shared
 
 
 def _square_sums_of_rows(X: Any) -> Array:
@@ -189,6 +224,9 @@ def minimise_in_row_space(
     width.
     """
     space = RowSpace(features)
+    curvature = float(cost.max()) * float(space.diagonal.mean())
+    if loss.own_width < SMOOTH_SHARE * curvature:
+        space.enlarge_own_part()
     groups = [
         _Group(space, loss, cost, start, width, center, numbers)
         for numbers in np.array_split(np.arange(len(start)), -(-len(start) // GROUP_SIZE))
@@ -237,6 +275,7 @@ class _Group:
         self.a, self.beta = start[numbers, :-1], start[numbers, -1]
         self.Ka = space(self.a)
         self.width = np.full((len(numbers), 1), width, start.dtype)
+        self.least_width = LEAST_WIDTH * width
         # Without corners, the center stays at 0.
         self.center = np.zeros_like(self.a) if center is None else center[numbers, 0]
         self.last: list[tuple[Array, Array] | None] = [None] * len(numbers)
@@ -358,7 +397,9 @@ class _Group:
             self.width[solved] = np.maximum(self.width[solved] * FAST_SHRINK, own)
         else:
             self.center[solved] = self.p[solved]
-            self.width[solved] *= SHRINK
+            self.width[solved] = np.maximum(
+                self.width[solved] * SHRINK, np.minimum(self.width[solved], self.least_width)
+            )
         for k in solved:
             self.last[k] = None
         self._evaluate(solved)
@@ -396,18 +437,17 @@ class _Group:
 
         bias = space.bias
         square = bias**2
-        s = np.where(curved, 0.0, self.e)
-        Ks = space(s) if s.any() else np.zeros_like(s)
+        s, Ks = self.e.copy(), self.Ke.copy()
         shift = self.beta - bias * self.a.sum(axis=1)
         constant = bias * shift - square * s.sum(axis=1)
-        r = np.where(curved, (ridge + space.own) * self.e - Ks + constant[:, None], 0.0)
+        r = np.where(curved, space.own * self.e - Ks + constant[:, None], 0.0)
         live = np.arange(len(s))
         z = precondition(r, live)
         p = z.copy()
         rho = _dots(r, z)
         # No more exact than the last step needs.
         needed = np.sqrt(goal * self.primal / np.maximum(self.point.gap, TINY))
-        enough = np.clip(NEEDED_SHARE * needed, INNER_SHARE, LOOSE_SHARE) ** 2 * rho
+        enough = np.clip(NEEDED_SHARE * needed, INNER_SHARE, LOOSE_SHARE) ** 2
         for _ in range(INNER_STEPS):
             Kp = space(p[live])
             h = ridge[live] * p[live] + Kp + square * p[live].sum(axis=1, keepdims=True)
@@ -420,7 +460,9 @@ class _Group:
             new = _dots(r[live], z)
             p[live] = z + (new / np.maximum(rho[live], TINY)).astype(s.dtype)[:, None] * p[live]
             rho[live] = new
-            live = live[new > enough[live]]
+            t = bias * s[live].sum(axis=1) - shift[live]
+            decrement = _dots(s[live], self.Ke[live]) + t * self.fall[live]
+            live = live[new > enough[live] * decrement]
             if not len(live):
                 break
         return s, Ks, bias * s.sum(axis=1) - shift
