@@ -107,6 +107,10 @@ class Best:
         patience[polishing] = POLISHING_PATIENCE
         return np.flatnonzero((relative_gap > goal) & (self.idle[numbers] < patience))
 
+    def above(self, goal: float) -> Array:
+        """Return which problems' gaps are not known to be below ``goal`` times the objective."""
+        return np.flatnonzero(~(self.gap < goal * self.primal))
+
     def certify(self, point: Point) -> None:
         """Replace the primal values by those of a point whose slacks were computed from scratch."""
         self.primal = point.primal

@@ -36,7 +36,7 @@ from skscratch.linear.problems import (
 )
 from skscratch.linear.products import Features, run_serially
 
-__all__ = ["RowSpace", "coefficients", "combination", "is_for_row_space", "minimise_in_row_space"]
+__all__ = ["RowSpace", "coefficients", "combination", "is_for_row_space", "minimise_in_row_space", "start_in_row_space"]
 
 # Features that are stored densely, the most frequent ones.
 FREQUENT = 32
@@ -49,7 +49,7 @@ MAX_TRIALS = 8
 # A step is short enough if the slope at its end is at most this share of the first one.
 SLOPE_SHARE = 0.1
 # Conjugate gradients end once the residual has fallen to this share, ...
-INNER_SHARE = 0.1
+INNER_SHARE = 0.2
 # ... or this multiple of what the last step needs, but not more than this share, ...
 NEEDED_SHARE = 0.3
 LOOSE_SHARE = 0.5
@@ -68,6 +68,8 @@ CLEARLY_POSITIVE = 0.3
 SAFE_SHARE = 0.75
 # A loss whose own smoothing is this share of the dual curvature does not need it.
 SMOOTH_SHARE = 0.1
+# The product with the combinations is updated, and computed afresh after so many steps.
+FRESH_STEPS = 5
 # With fewer features, Hessians are built instead.
 MIN_FEATURES = 1024
 
@@ -195,7 +197,7 @@ def combination(problems: Problems) -> Array:
     p = problems.dual_point(problems.S)
     a = -problems.loss.slack_changes_transposed(p * problems.cost)[:, 0]
     beta = (problems.features.bias or 0.0) * a.sum(axis=1, keepdims=True)
-    return np.concatenate([a, beta], axis=1)
+    return np.concatenate([a, beta], axis=1)[:, None]
 
 
 def coefficients(features: Features, A: Array) -> Array:
@@ -206,39 +208,42 @@ def coefficients(features: Features, A: Array) -> Array:
     return W
 
 
+def start_in_row_space(features: Features, A: Array) -> Best:
+    """Return a record that starts with these combinations and expands to coefficients."""
+    return Best(A, A[..., :-1], partial(coefficients, features))
+
+
 def minimise_in_row_space(
     features: Features,
     loss: LinearLoss,
     cost: Array,
-    start: Array,
+    best: Best,
     width: float,
-    center: Array | None,
     tol: float,
     goal: float,
     max_iter: int,
     on_iteration: Callable[[int, Best], bool | None],
-) -> tuple[Best, int, float]:
+) -> tuple[int, float]:
     """Iterate until each problem's gap is below ``goal`` or has stopped falling.
 
-    Return the best points, as combinations of rows, the number of iterations, and the narrowest
-    width.
+    Go on from the combinations of rows in ``best`` and keep the best ones there. Return the number
+    of iterations and the narrowest width.
     """
     space = RowSpace(features)
-    curvature = float(cost.max()) * float(space.diagonal.mean())
-    if loss.own_width < SMOOTH_SHARE * curvature:
+    if loss.own_width < SMOOTH_SHARE * float(cost.max()) * float(space.diagonal.mean()):
         space.enlarge_own_part()
+    open_problems = best.above(goal)
     groups = [
-        _Group(space, loss, cost, start, width, center, numbers)
-        for numbers in np.array_split(np.arange(len(start)), -(-len(start) // GROUP_SIZE))
+        _Group(space, loss, cost, best, width, numbers)
+        for numbers in np.array_split(open_problems, -(-len(open_problems) // GROUP_SIZE))
     ]
-    best = Best(start[:, None], start[:, None, :-1], partial(coefficients, features))
     n_iter, has_corners = 0, loss.own_width == 0.0
     for group in groups:
         group.evaluate()
     while n_iter < max_iter:
         n_iter += 1
         for group in groups:
-            best.record(group.numbers, np.column_stack([group.a, group.beta])[:, None], group.point)
+            best.record(group.numbers, group.combination, group.point)
         if on_iteration(n_iter, best) or n_iter == max_iter:
             break
         for group in groups:
@@ -249,7 +254,7 @@ def minimise_in_row_space(
         for group in groups:
             group.advance(goal)
         width = min(width, *(float(group.width.min()) for group in groups))
-    return best, n_iter, width
+    return n_iter, width
 
 
 class _Group:
@@ -264,26 +269,31 @@ class _Group:
         space: RowSpace,
         loss: LinearLoss,
         cost: Array,
-        start: Array,
+        best: Best,
         width: float,
-        center: Array | None,
         numbers: Array,
     ) -> None:
         self.space, self.numbers = space, numbers
         self.loss = loss.take_problems(numbers)
         self.cost = cost[numbers if len(cost) > 1 else slice(None), 0]
-        self.a, self.beta = start[numbers, :-1], start[numbers, -1]
+        self.a, self.beta = best.W[numbers, 0, :-1], best.W[numbers, 0, -1]
         self.Ka = space(self.a)
-        self.width = np.full((len(numbers), 1), width, start.dtype)
+        self.n_steps = 0
+        self.width = np.full((len(numbers), 1), width, self.a.dtype)
         self.least_width = LEAST_WIDTH * width
         # Without corners, the center stays at 0.
-        self.center = np.zeros_like(self.a) if center is None else center[numbers, 0]
+        self.center = best.p[numbers, 0] * (loss.own_width == 0.0)
         self.last: list[tuple[Array, Array] | None] = [None] * len(numbers)
         self.inverses: list[_Inverse | None] = [None] * len(numbers)
 
     def evaluate(self) -> None:
         """Compute the dual points, gradients and gaps of all problems."""
         self._evaluate(np.arange(len(self.numbers)))
+
+    @property
+    def combination(self) -> Array:
+        """Combinations of rows with the coefficient of the constant feature."""
+        return np.concatenate([self.a, self.beta[:, None]], axis=1)[:, None]
 
     @property
     def point(self) -> Point:
@@ -362,6 +372,9 @@ class _Group:
         self._tighten_smoothing()
         s, Ks, t = self._newton_directions(goal)
         self.space.run([partial(self._step, k, s[k], Ks[k], t[k]) for k in range(len(s))])
+        self.n_steps += 1
+        if self.n_steps % FRESH_STEPS == 0:
+            self.Ka = self.space(self.a)
         self.evaluate()
 
     def _step(self, k: int, s: Array, Ks: Array, t: float) -> None:

@@ -41,7 +41,13 @@ from skscratch.linear.line_search import step_lengths
 from skscratch.linear.losses import LinearLoss
 from skscratch.linear.problems import TINY, TOO_LARGE, NotFiniteError, Point, Problems
 from skscratch.linear.products import Features, Run, run_serially
-from skscratch.linear.row_space import coefficients, combination, is_for_row_space, minimise_in_row_space
+from skscratch.linear.row_space import (
+    coefficients,
+    combination,
+    is_for_row_space,
+    minimise_in_row_space,
+    start_in_row_space,
+)
 
 __all__ = ["LinearSolution", "solve"]
 
@@ -63,6 +69,8 @@ STALLED = 20
 # smaller one keeps the first steps near a given start.
 WIDTH_SHARE = 0.1
 STARTED_SHARE = 1e-3
+# Single precision leaves a margin for its rounding.
+ROUGH_SHARE = 0.9
 # Rounded coefficients are also tried this many units of rounding longer.
 STRETCHES = (0, 1, 4, 16, 64, 256)
 
@@ -76,7 +84,6 @@ def _minimise(
     cost: Array,
     W: Array,
     width: float,
-    center: Array | None,
     tol: float,
     goal: float,
     max_iter: int,
@@ -86,10 +93,10 @@ def _minimise(
 
     Return the best points, the number of iterations, and the narrowest width.
     """
-    n_iter = 0
+    n_iter, center = 0, None
     if max_iter > 0 and is_for_row_space(features, loss):
         best, n_iter, width, stopped = _minimise_wide(
-            features, loss, cost, W, width, center, tol, goal, max_iter, on_iteration
+            features, loss, cost, W, width, tol, goal, max_iter, on_iteration
         )
         if stopped or n_iter == max_iter or best.converged(tol):
             return best, n_iter, width
@@ -108,7 +115,6 @@ def _minimise_wide(
     cost: Array,
     W: Array,
     width: float,
-    center: Array | None,
     tol: float,
     goal: float,
     max_iter: int,
@@ -126,26 +132,26 @@ def _minimise_wide(
         stopped = bool(on_iteration(n_iter + n, best))
         return stopped
 
-    a = np.zeros((len(W), features.shape[0] + 1), features.precision)
-    if not W.any():
+    if W.any():
+        A = combination(Problems.start(features, loss, cost, W, width))
+    else:
         # Few rows then change sides in a step, however close to orthogonal they are.
         width = max(width, _dual_curvature(features, cost))
-    else:
-        a = combination(Problems.start(features, loss, cost, W, width, center))
-    single = np.dtype(np.float32)
-    if features.precision != single and goal == tol:
+        A = np.zeros((len(W), 1, features.shape[0] + 1), features.precision)
+    best = start_in_row_space(features, A)
+    if features.precision == np.float64 and goal == tol:
+        single = np.dtype(np.float32)
         rough = replace(features, precision=single)
-        rough_center = None if center is None else center.astype(single)
+        rough_best = start_in_row_space(rough, A.astype(single))
         try:
-            best, n_iter, narrow = minimise_in_row_space(
+            n_iter, width = minimise_in_row_space(
                 rough,
                 loss.cast(single),
                 cost.astype(single),
-                a.astype(single),
+                rough_best,
                 width,
-                rough_center,
                 tol,
-                goal,
+                ROUGH_SHARE * goal,
                 max_iter,
                 watch,
             )
@@ -153,19 +159,18 @@ def _minimise_wide(
             # These data need the range of float64.
             pass
         else:
-            a, center, width = best.W[:, 0].astype(W.dtype), _center(loss, best, W.dtype), narrow
-            problems = Problems.start(
-                features, loss, cost, coefficients(features, a[:, None]), width, center
-            )
-            best = Best(problems.W, problems.S)
-            best.record(np.arange(len(W)), problems.W, problems.evaluate())
-            if stopped or n_iter == max_iter or best.converged(tol):
-                return best, n_iter, width, stopped
-    best, n_further, width = minimise_in_row_space(
-        features, loss, cost, a, width, center, tol, goal, max_iter - n_iter, watch
-    )
+            best = start_in_row_space(features, rough_best.W.astype(W.dtype))
+            W, center = coefficients(features, best.W), rough_best.p.astype(W.dtype)
+            # The widest smoothing keeps the dual point at its center.
+            pair = Problems.start(features, loss, cost, W, np.inf, center)
+            best.record(np.arange(len(W)), best.W, pair.evaluate())
+    if not (stopped or n_iter == max_iter or best.converged(tol)):
+        n_further, width = minimise_in_row_space(
+            features, loss, cost, best, width, tol, goal, max_iter - n_iter, watch
+        )
+        n_iter += n_further
     best.expand()
-    return best, n_iter + n_further, width, stopped
+    return best, n_iter, width, stopped
 
 
 def _center(loss: LinearLoss, best: Best, dtype: Any = None) -> Array | None:
@@ -375,7 +380,7 @@ def _solve(
         if start is None:
             W, width = _sampled_start(features, loss, costs, W, width)
         best, n_iter, width = _minimise(
-            features, loss, costs, W, width, None, tol, goal, max_iter, report
+            features, loss, costs, W, width, tol, goal, max_iter, report
         )
         _certify(best, features, loss, costs, width)
         if X.dtype != np.float64 and not (best.converged(tol) or stopped or n_iter == max_iter):
@@ -464,5 +469,5 @@ def _sampled_start(
     rows = slice(None, None, SAMPLING)
     sample = features.take(rows), loss.take_rows(rows), SAMPLING * cost[..., rows]
     W, width = _sampled_start(*sample, W, width)
-    best, _, width = _minimise(*sample, W, width, None, SAMPLED_TOL, SAMPLED_TOL, SAMPLED_STEPS)
+    best, _, width = _minimise(*sample, W, width, SAMPLED_TOL, SAMPLED_TOL, SAMPLED_STEPS)
     return best.W, width
