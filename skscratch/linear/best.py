@@ -56,6 +56,8 @@ class Best:
         self.dual = np.full(len(W), -np.inf)
         self.point_gap = np.full(len(W), np.inf)
         self.idle = np.zeros(len(W), np.intp)
+        #: Whether the values come from slacks that were computed from scratch.
+        self.is_certified = False
         self._milestone = np.full(len(W), np.inf)
 
     def expand(self) -> None:

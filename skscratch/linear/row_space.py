@@ -70,6 +70,7 @@ SAFE_SHARE = 0.75
 SMOOTH_SHARE = 0.1
 # The product with the combinations is updated, and computed afresh after so many steps.
 FRESH_STEPS = 5
+TINY_SINGLE = float(np.finfo(np.float32).tiny)
 # With fewer features, Hessians are built instead.
 MIN_FEATURES = 1024
 
@@ -106,7 +107,8 @@ class RowSpace:
         n_pieces = max(1, min(MAX_PIECES, rest.nnz // PIECE_ENTRIES))
         ends = np.searchsorted(rest.indptr, np.arange(1, n_pieces) * (rest.nnz / n_pieces))
         cuts = zip([0, *ends], [*ends, rest.shape[1]], strict=True)
-        self.pieces = [sparse.csc_array(rest[:, first:last]) for first, last in cuts]
+        pieces = [sparse.csc_array(rest[:, first:last]) for first, last in cuts]
+        self.pieces = [(piece, piece.T) for piece in pieces]
         self.run = features.run if n_pieces > 1 else run_serially
         self.alone = _square_sums_of_rows(X[:, order[n_shared:]]).astype(dtype)
         #: The diagonal of K without the frequent features.
@@ -119,10 +121,10 @@ class RowSpace:
         stacked = np.ascontiguousarray(V.T)
         parts: list[Any] = [None] * len(self.pieces)
 
-        def multiply(k: int, piece: Any) -> None:
-            parts[k] = piece @ (piece.T @ stacked)
+        def multiply(k: int, piece: Any, transposed: Any) -> None:
+            parts[k] = piece @ (transposed @ stacked)
 
-        self.run([partial(multiply, k, piece) for k, piece in enumerate(self.pieces)])
+        self.run([partial(multiply, k, *piece) for k, piece in enumerate(self.pieces)])
         product = self._dense @ (self._dense.T @ stacked)
         for part in parts:
             product += part
@@ -437,10 +439,10 @@ class _Group:
 
         space.run([partial(invert, k) for k in range(len(curved))])
 
-        def precondition(r: Array, live: Array) -> Array:
+        def precondition(r: Array, live: Any) -> Array:
             x: Array = r / diagonal[live]
             y = x @ space.frequent
-            for i, k in enumerate(live):
+            for i, k in enumerate(numbers[live]):
                 y[i] = self.inverses[k].frequent_part(y[i])
             correction = y @ space.frequent.T
             correction /= diagonal[live]
@@ -448,35 +450,42 @@ class _Group:
             x -= correction
             return x
 
-        bias = space.bias
-        square = bias**2
+        numbers = np.arange(len(curved))
+        bias, square = space.bias, space.bias**2
         s, Ks = self.e.copy(), self.Ke.copy()
         shift = self.beta - bias * self.a.sum(axis=1)
         constant = bias * shift - square * s.sum(axis=1)
         r = np.where(curved, space.own * self.e - Ks + constant[:, None], 0.0)
-        live = np.arange(len(s))
+        # A slice copies nothing.
+        live: Any = slice(None)
         z = precondition(r, live)
         p = z.copy()
-        rho = _dots(r, z)
+        rho = np.vecdot(r, z)
         # No more exact than the last step needs.
         needed = np.sqrt(goal * self.primal / np.maximum(self.point.gap, TINY))
         enough = np.clip(NEEDED_SHARE * needed, INNER_SHARE, LOOSE_SHARE) ** 2
         for _ in range(INNER_STEPS):
-            Kp = space(p[live])
-            h = ridge[live] * p[live] + Kp + square * p[live].sum(axis=1, keepdims=True)
+            direction = p[live]
+            Kp = space(direction)
+            h = ridge[live] * direction
+            h += Kp
+            h += square * direction.sum(axis=1, keepdims=True)
             h *= curved[live]
-            length = (rho[live] / np.maximum(_dots(p[live], h), TINY)).astype(s.dtype)[:, None]
-            s[live] += length * p[live]
+            length = (rho[live] / np.maximum(np.vecdot(direction, h), TINY_SINGLE))[:, None]
+            s[live] += length * direction
             Ks[live] += length * Kp
             r[live] -= length * h
             z = precondition(r[live], live)
-            new = _dots(r[live], z)
-            p[live] = z + (new / np.maximum(rho[live], TINY)).astype(s.dtype)[:, None] * p[live]
+            new = np.vecdot(r[live], z)
+            ratio = new / np.maximum(rho[live], TINY_SINGLE)
+            p[live] = z + ratio[:, None] * direction
             rho[live] = new
             t = bias * s[live].sum(axis=1) - shift[live]
-            decrement = _dots(s[live], self.Ke[live]) + t * self.fall[live]
-            live = live[new > enough[live] * decrement]
-            if not len(live):
+            decrement = np.vecdot(s[live], self.Ke[live]) + t * self.fall[live]
+            going_on = new > enough[live] * decrement
+            if not going_on.all():
+                live = numbers[live][going_on]
+            if not going_on.any():
                 break
         return s, Ks, bias * s.sum(axis=1) - shift
 
@@ -496,15 +505,20 @@ class _Group:
         quadratic = D @ KD.T + np.outer(T, T)
         weighted = U * cost
 
+        center, scaled = center + slack / width, U / width
+
+        def dual_point(t: Array) -> Array:
+            return loss.project((center + t @ scaled)[None, None])
+
         def derivatives(t: Array) -> tuple[Array, Array]:
-            p = loss.project((center + (slack + t @ U) / width)[None, None])
-            curved = loss.face(p)[0, 0]
+            p = dual_point(t)
             slope = linear + quadratic @ t + weighted @ p[0, 0]
-            curvature = quadratic + (weighted * curved / width) @ U.T
+            curvature = quadratic + (weighted * loss.face(p)[0, 0]) @ scaled.T
             return slope, curvature
 
         def slope_along(start: Array, step: Array, share: float) -> float:
-            return float(step @ derivatives(start + share * step)[0])
+            t = start + share * step
+            return float(step @ (linear + quadratic @ t + weighted @ dual_point(t)[0, 0]))
 
         t = np.zeros(len(D), D.dtype)
         slope, curvature = derivatives(t)

@@ -164,7 +164,9 @@ def _minimise_wide(
             # The widest smoothing keeps the dual point at its center.
             pair = Problems.start(features, loss, cost, W, np.inf, center)
             best.record(np.arange(len(W)), best.W, pair.evaluate())
+            best.is_certified = True
     if not (stopped or n_iter == max_iter or best.converged(tol)):
+        best.is_certified = False
         n_further, width = minimise_in_row_space(
             features, loss, cost, best, width, tol, goal, max_iter - n_iter, watch
         )
@@ -382,7 +384,8 @@ def _solve(
         best, n_iter, width = _minimise(
             features, loss, costs, W, width, tol, goal, max_iter, report
         )
-        _certify(best, features, loss, costs, width)
+        if not best.is_certified:
+            _certify(best, features, loss, costs, width)
         if X.dtype != np.float64 and not (best.converged(tol) or stopped or n_iter == max_iter):
             best, n_iter = _continue_in_double(
                 features, loss, cost, best, width, tol, n_iter, max_iter, report
