@@ -111,7 +111,8 @@ class Best:
 
     def above(self, goal: float) -> Array:
         """Return which problems' gaps are not known to be below ``goal`` times the objective."""
-        return np.flatnonzero(~(self.gap < goal * self.primal))
+        is_below = np.isfinite(self.primal) & (self.certified_gap <= goal * self.primal)
+        return np.flatnonzero(~is_below)
 
     def certify(self, point: Point) -> None:
         """Replace the primal values by those of a point whose slacks were computed from scratch."""
@@ -121,7 +122,7 @@ class Best:
 
     def converged(self, tol: float) -> bool:
         """Return whether every problem's gap is at most ``tol`` times its objective."""
-        return bool(np.all(self.certified_gap <= tol * self.primal))
+        return not len(self.above(tol))
 
     def solution(
         self, dtype: np.dtype[Any], bias: float | None, tol: float, n_iter: int

@@ -198,7 +198,7 @@ def combination(problems: Problems) -> Array:
     """
     p = problems.dual_point(problems.S)
     a = -problems.loss.slack_changes_transposed(p * problems.cost)[:, 0]
-    beta = (problems.features.bias or 0.0) * a.sum(axis=1, keepdims=True)
+    beta = problems.W[:, 0, -1:] if problems.features.bias is not None else np.zeros_like(a[:, :1])
     return np.concatenate([a, beta], axis=1)[:, None]
 
 

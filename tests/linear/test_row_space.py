@@ -39,17 +39,15 @@ def signs(y):
 @pytest.mark.parametrize("bias", [None, 0.7])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("index", [np.int32, np.int64])
-def test_a_product_is_that_with_all_rows(bias, dtype, index):
+def test_a_product_is_that_with_the_inner_products_of_rows(bias, dtype, index):
     X, _ = text(dtype=dtype)
     X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
     features = Features(X, bias, X.dtype)
     V = np.random.default_rng(1).normal(size=(3, X.shape[0])).astype(dtype)
     found = row_space.RowSpace(features)(V)
-    whole = X.toarray()
-    if bias is not None:
-        whole = np.column_stack([whole, np.full(len(whole), bias, dtype)])
+    # The constant feature is left out of products.
     assert found.dtype == dtype
-    assert_allclose(found, V @ whole @ whole.T, rtol=0, atol=1e3 * np.finfo(dtype).eps)
+    assert_allclose(found, V @ X.toarray() @ X.toarray().T, rtol=0, atol=1e3 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("only", ["frequent words", "words of one row", "nothing"])
@@ -170,3 +168,35 @@ def test_all_rows_may_lie_in_a_corner_at_the_start():
     assert found.converged
     # Steps that overshoot there took hundreds.
     assert found.n_iter < 60
+
+
+def nearly_orthogonal(n_rows=400, n_words=8000, seed=0):
+    """Return long rows that have few words in common."""
+    rng = np.random.default_rng(seed)
+    columns = rng.integers(n_words, size=(n_rows, 40))
+    place = np.repeat(np.arange(n_rows), columns.shape[1]), columns.ravel()
+    return scipy.sparse.csr_array((np.ones(columns.size), place), (n_rows, n_words))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_nearly_orthogonal_rows_converge_in_few_steps(name, fit_intercept):
+    X = nearly_orthogonal()
+    y = np.random.default_rng(1).integers(3, size=X.shape[0])
+    found = LinearSVM(loss=name, fit_intercept=fit_intercept).fit(X, y)
+    assert found.dual_gap_ <= found.tol * found.objective_
+    # Without a part of the diagonal in the loss, they took hundreds.
+    assert found.n_iter_ < 60
+
+
+@pytest.mark.parametrize("make", [lambda: text()[0], nearly_orthogonal])
+def test_inner_products_without_the_rows_own_part_are_semidefinite(make):
+    X = make()
+    space = row_space.RowSpace(Features(X, None, X.dtype))
+    space.enlarge_own_part()
+    inner_products = (X @ X.T).toarray()
+    least = np.linalg.eigvalsh(inner_products - np.diag(space.own))[0]
+    assert space.own.max() > 0.0
+    assert least > -1e-8
+    if make is nearly_orthogonal:
+        assert space.own.mean() > 0.2 * np.diag(inner_products).mean()
