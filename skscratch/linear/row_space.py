@@ -1,15 +1,27 @@
 """Sparse rows of many features: steps in the space of the rows.
 
-The minimiser is a combination of the rows, ``w = X^T a``, so that an iteration can work with ``a``
-and the scores ``z = K a``, ``K = X X^T``, which have one entry per row and not one per feature. The
-gradient of the smoothed objective (see `problems`) is ``-X^T e``, ``e = q - a``, where ``q`` is
-``cost * p * y``, the dual point in the scale of the scores.
+The coefficients of the features are a combination of the rows, ``X^T a``, so that an iteration can
+work with ``a`` and ``K a``, ``K = X X^T``, which have one entry per row and not one per feature.
+The coefficient ``beta`` of the constant feature is a variable of its own: it moves all scores ``z =
+K a + bias beta`` at once, and a small error in it outweighs all others. The dual point in the scale
+of the scores is ``q = cost * p * y``; with ``e = q - a``, the negative gradient of the smoothed
+objective (see `problems`) is ``X^T e``, and ``bias sum(q) - beta`` for the constant feature.
+
+If the rows are nearly orthogonal, the slack of a row depends above all on its own entry of ``a``.
+Whether a row will have a loss is then better judged from the slack without that part. So a diagonal
+matrix ``A``, as large as ``K - A`` remains semidefinite, is moved from ``K`` to the loss, whose
+width grows by ``cost * A``. The minimum is the same. Words that only one row has are such a part.
 
 An iteration finds an approximate Newton direction by conjugate gradients. They are preconditioned
-with a ``K'`` close to ``K`` but easy to invert: exact for the most frequent features, and diagonal
-for the others, which few rows have in common. It then minimises the smoothed objective in the space
-of that direction, of steepest descent, and of the last step. Nothing reads X but the products with
-``K``, which several problems share.
+with a ``K'`` close to ``K`` but easy to invert: exact for the constant and the most frequent
+features, and diagonal for the others, which few rows have in common. It then minimises the smoothed
+objective in the space of that direction, of steepest descent, of the constant feature, and of the
+last step. Nothing reads X but the products with ``K``, which several problems share.
+
+References
+----------
+M. Hintermueller, K. Ito and K. Kunisch, "The primal-dual active set strategy as a semismooth Newton
+method", SIAM Journal on Optimization 13, 2002, where the diagonal part has the same role.
 """
 
 from __future__ import annotations
@@ -36,7 +48,14 @@ from skscratch.linear.problems import (
 )
 from skscratch.linear.products import Features, run_serially
 
-__all__ = ["RowSpace", "coefficients", "combination", "is_for_row_space", "minimise_in_row_space", "start_in_row_space"]
+__all__ = [
+    "RowSpace",
+    "coefficients",
+    "combination",
+    "is_for_row_space",
+    "minimise_in_row_space",
+    "start_in_row_space",
+]
 
 # Features that are stored densely, the most frequent ones.
 FREQUENT = 32
@@ -73,6 +92,9 @@ FRESH_STEPS = 5
 TINY_SINGLE = float(np.finfo(np.float32).tiny)
 # With fewer features, Hessians are built instead.
 MIN_FEATURES = 1024
+
+# A change of a combination, the product of K with it, and a change of the coefficient beta.
+Direction = tuple[Array, Array, float]
 
 POTRF = {"f": lapack.spotrf, "d": lapack.dpotrf}
 POTRS = {"f": lapack.spotrs, "d": lapack.dpotrs}
@@ -113,8 +135,8 @@ class RowSpace:
         self.alone = _square_sums_of_rows(X[:, order[n_shared:]]).astype(dtype)
         #: The diagonal of K without the frequent features.
         self.diagonal = self.alone + _square_sums_of_rows(rest).astype(dtype)
-        #: The part of the diagonal that is treated as a part of the loss; see `_Group`.
-        self.own = self.alone
+        #: The part of the diagonal of K that is moved to the loss.
+        self.moved = self.alone
 
     def __call__(self, V: Array) -> Array:
         """Return ``V K`` for one vector per row of ``V``, with one entry per row of X."""
@@ -132,10 +154,10 @@ class RowSpace:
         result += self.alone * V
         return result
 
-    def enlarge_own_part(self) -> None:
-        """Add to `own` what can be taken from the diagonal such that ``K`` remains semidefinite.
+    def move_more(self) -> None:
+        """Add a part of the shared features' diagonal to `moved`, if the rest stays semidefinite.
 
-        If the rows are nearly orthogonal, that is a large part of it.
+        How much is estimated by Lanczos's method.
         """
         shared = self.diagonal - self.alone
         scale = np.where(shared > 0.0, 1.0 / np.sqrt(np.where(shared > 0.0, shared, 1.0)), 0.0)
@@ -156,7 +178,7 @@ class RowSpace:
             basis.append(product / beside[-1])
         least = eigvalsh_tridiagonal(diagonal, beside[: len(diagonal) - 1])[0]
         if least > CLEARLY_POSITIVE:
-            self.own = self.alone + self.alone.dtype.type(SAFE_SHARE * least) * shared
+            self.moved = self.alone + self.alone.dtype.type(SAFE_SHARE * least) * shared
 
 
 def _square_sums_of_rows(X: Any) -> Array:
@@ -192,9 +214,10 @@ def is_for_row_space(features: Features, loss: LinearLoss) -> bool:
 
 
 def combination(problems: Problems) -> Array:
-    """Return the combination of rows that belongs to the dual point of some problems.
+    """Return the combinations of rows that belong to the dual point of some problems.
 
-    At a minimum without corners it gives the same coefficients.
+    They have the shape (n_problems, 1, n_rows + 1); the last entry is the coefficient of the
+    constant feature. At a minimum without corners they give the same coefficients.
     """
     p = problems.dual_point(problems.S)
     a = -problems.loss.slack_changes_transposed(p * problems.cost)[:, 0]
@@ -203,7 +226,7 @@ def combination(problems: Problems) -> Array:
 
 
 def coefficients(features: Features, A: Array) -> Array:
-    """Return the coefficients that belong to combinations, of shape (..., n_rows + 1)."""
+    """Return the coefficients of the features that belong to combinations of the rows."""
     W = features.scores_transposed(np.ascontiguousarray(A[..., :-1]))
     if features.bias is not None:
         W[..., -1] = A[..., -1]
@@ -233,7 +256,7 @@ def minimise_in_row_space(
     """
     space = RowSpace(features)
     if loss.own_width < SMOOTH_SHARE * float(cost.max()) * float(space.diagonal.mean()):
-        space.enlarge_own_part()
+        space.move_more()
     open_problems = best.above(goal)
     groups = [
         _Group(space, loss, cost, best, width, numbers)
@@ -263,7 +286,8 @@ class _Group:
     """Problems that share their products with ``K``.
 
     Arrays have one row for each problem and one column for each row of X. `numbers` are those of
-    the problems that are not finished.
+    the problems that are not finished. ``inner_slack`` is the slack of ``(K - A) a``, and
+    ``total_width`` the width of the loss that contains ``A``.
     """
 
     def __init__(
@@ -285,7 +309,7 @@ class _Group:
         self.least_width = LEAST_WIDTH * width
         # Without corners, the center stays at 0.
         self.center = best.p[numbers, 0] * (loss.own_width == 0.0)
-        self.last: list[tuple[Array, Array] | None] = [None] * len(numbers)
+        self.last: list[Direction | None] = [None] * len(numbers)
         self.inverses: list[_Inverse | None] = [None] * len(numbers)
 
     def evaluate(self) -> None:
@@ -325,27 +349,27 @@ class _Group:
         beta, bias = self.beta[where], self.space.bias
         z = Ka + (bias * beta)[:, None]
         slack = loss.slacks(z[:, None].copy())
-        own = self.space.own
-        freed = loss.slacks((z - own * a)[:, None])
-        full = width + cost * own
-        p = loss.project((center * width)[:, None] / full[:, None] + freed / full[:, None])
+        moved = self.space.moved
+        inner_slack = loss.slacks((z - moved * a)[:, None])
+        total_width = width + cost * moved
+        p = loss.project((center[:, None] * width[:, None] + inner_slack) / total_width[:, None])
         curved = loss.face(p)[:, 0] & (cost > 0.0)
         e = -loss.slack_changes_transposed(p * cost[:, None])[:, 0] - a
         Ke = self.space(e)
-        fall = bias * (e + a).sum(axis=1) - beta
-        smooth_gap = 0.5 * (_dots(e, Ke) + fall**2)
+        beta_descent = bias * (e + a).sum(axis=1) - beta
+        smooth_gap = 0.5 * (_dots(e, Ke) + beta_descent**2)
         primal = 0.5 * (_dots(a, Ka) + beta**2) + _dots(loss.value(slack), cost)
         fenchel_gap = _dots(loss.fenchel_gap(slack, p), cost)
         if not np.isfinite(primal + smooth_gap + fenchel_gap).all():
             raise NotFiniteError(TOO_LARGE.format(a.dtype))
         found = {
-            "slack": freed[:, 0],
-            "full": np.broadcast_to(full, a.shape),
+            "inner_slack": inner_slack[:, 0],
+            "total_width": total_width,
             "p": p[:, 0],
             "curved": curved,
             "e": e,
             "Ke": Ke,
-            "fall": fall,
+            "beta_descent": beta_descent,
             "primal": primal,
             "smooth_gap": smooth_gap,
             "fenchel_gap": fenchel_gap,
@@ -354,17 +378,15 @@ class _Group:
             vars(self).update(found)
         else:
             for name, values in found.items():
-                v = getattr(self, name)
-                if not v.flags.writeable: v = v.copy(); setattr(self, name, v)
-                v[problems] = values
+                getattr(self, name)[problems] = values
 
-    slack: Array
-    full: Array
+    inner_slack: Array
+    total_width: Array
     p: Array
     curved: Array
     e: Array
     Ke: Array
-    fall: Array
+    beta_descent: Array
     primal: Array
     smooth_gap: Array
     fenchel_gap: Array
@@ -372,34 +394,32 @@ class _Group:
     def advance(self, goal: float) -> None:
         """Take one step with every problem."""
         self._tighten_smoothing()
-        s, Ks, t = self._newton_directions(goal)
-        self.space.run([partial(self._step, k, s[k], Ks[k], t[k]) for k in range(len(s))])
+        directions = self._newton_directions(goal)
+        self.space.run([partial(self._step, k, newton) for k, newton in enumerate(directions)])
         self.n_steps += 1
         if self.n_steps % FRESH_STEPS == 0:
             self.Ka = self.space(self.a)
         self.evaluate()
 
-    def _step(self, k: int, s: Array, Ks: Array, t: float) -> None:
+    def _step(self, k: int, newton: Direction) -> None:
         """Move one problem to the minimum in the space of its directions."""
-        zero = np.zeros_like(s)
-        directions = [(s, Ks, t), (self.e[k], self.Ke[k], self.fall[k]), (zero, zero, 1.0)]
+        zeros = np.zeros_like(newton[0])
+        steepest = self.e[k], self.Ke[k], self.beta_descent[k]
+        directions = [newton, steepest, (zeros, zeros, 1.0)]
         last = self.last[k]
         if last is not None:
             directions.append(last)
-        D, KD, T = (np.stack(vectors) for vectors in zip(*directions, strict=True))
+        D, KD, T = (np.array(part, self.a.dtype) for part in zip(*directions, strict=True))
         # Directions of length 1, so that none is lost to rounding.
         squares = np.vecdot(D, KD) + T**2
         usable = squares > np.finfo(D.dtype).tiny
         length = np.sqrt(squares[usable])
-        D, KD, T = D[usable] / length[:,None], KD[usable] / length[:,None], (T[usable] / length)
-        T = T.astype(D.dtype)
-        if not len(D):
-            return
+        D, KD, T = (V[usable] / length.reshape(-1, *[1] * (V.ndim - 1)) for V in (D, KD, T))
         x = self._search(k, D, KD, T)
-        step, change, t = self.last[k] = x @ D, x @ KD, x @ T
-        self.a[k] += step
-        self.Ka[k] += change
-        self.beta[k] += t
+        step = self.last[k] = x @ D, x @ KD, float(x @ T)
+        self.a[k] += step[0]
+        self.Ka[k] += step[1]
+        self.beta[k] += step[2]
 
     def _tighten_smoothing(self) -> None:
         """Update width and center of each smoothed problem that is solved; see `problems`."""
@@ -419,12 +439,15 @@ class _Group:
             self.last[k] = None
         self._evaluate(solved)
 
-    def _newton_directions(self, goal: float) -> tuple[Array, Array]:
-        """Solve ``(I + D K) s = e`` roughly; return ``s`` and ``K s``.
+    def _newton_directions(self, goal: float) -> list[Direction]:
+        """Solve the Newton system of each problem roughly.
 
-        On the rows without curvature ``s = e``. On the others the system is symmetric,
-        ``(D^{-1} + K) s = D^{-1} e - K e_0``, where ``e_0`` is ``e`` on the rows without curvature.
-        It is solved by conjugate gradients, preconditioned with ``D^{-1} + K'``.
+        With the constant feature as a column of X, with ``c`` for the part of ``beta`` that is not
+        ``bias sum(a)``, and with the curvature ``D = cost / total_width`` of the loss, it is ``(I +
+        D (K - A)) s = e + D bias c``. Therefore ``s = e`` on the rows without curvature, and on the
+        others the system is symmetric: ``(D^{-1} - A + K) s = D^{-1} e - K e_0 + bias c``, where
+        ``e_0`` is ``e`` on the rows without curvature. It is solved by conjugate gradients from
+        ``s = e``, preconditioned with ``D^{-1} - A + K'``.
         """
         space, curved = self.space, self.curved
         with np.errstate(divide="ignore"):
@@ -455,7 +478,7 @@ class _Group:
         s, Ks = self.e.copy(), self.Ke.copy()
         shift = self.beta - bias * self.a.sum(axis=1)
         constant = bias * shift - square * s.sum(axis=1)
-        r = np.where(curved, space.own * self.e - Ks + constant[:, None], 0.0)
+        r = np.where(curved, space.moved * self.e - Ks + constant[:, None], 0.0)
         # A slice copies nothing.
         live: Any = slice(None)
         z = precondition(r, live)
@@ -481,13 +504,13 @@ class _Group:
             p[live] = z + ratio[:, None] * direction
             rho[live] = new
             t = bias * s[live].sum(axis=1) - shift[live]
-            decrement = np.vecdot(s[live], self.Ke[live]) + t * self.fall[live]
+            decrement = np.vecdot(s[live], self.Ke[live]) + t * self.beta_descent[live]
             going_on = new > enough[live] * decrement
             if not going_on.all():
                 live = numbers[live][going_on]
             if not going_on.any():
                 break
-        return s, Ks, bias * s.sum(axis=1) - shift
+        return list(zip(s, Ks, bias * s.sum(axis=1) - shift, strict=True))
 
     def _search(self, k: int, D: Array, KD: Array, T: Array) -> Array:
         """Minimise the smoothed objective in the space of these directions; return the steps.
@@ -496,19 +519,19 @@ class _Group:
         steps; one that overshoots is shortened.
         """
         loss = self.loss.take_problems(np.array([k]))
-        own = self.space.own
-        cost, width = self.cost[k if len(self.cost) > 1 else 0], self.full[k]
-        center, slack = self.center[k] * self.width[k, 0] / width, self.slack[k]
-        KD = KD - own * D
+        moved = self.space.moved
+        cost, width = self.cost[k if len(self.cost) > 1 else 0], self.total_width[k]
+        start = (self.center[k] * self.width[k, 0] + self.inner_slack[k]) / width
+        KD = KD - moved * D
         U = loss.slack_changes((KD + self.space.bias * T[:, None])[None])[0]
-        linear = D @ (self.Ka[k] - own * self.a[k]) + T * self.beta[k]
+        linear = D @ (self.Ka[k] - moved * self.a[k]) + T * self.beta[k]
         quadratic = D @ KD.T + np.outer(T, T)
         weighted = U * cost
 
-        center, scaled = center + slack / width, U / width
+        scaled = U / width
 
         def dual_point(t: Array) -> Array:
-            return loss.project((center + t @ scaled)[None, None])
+            return loss.project((start + t @ scaled)[None, None])
 
         def derivatives(t: Array) -> tuple[Array, Array]:
             p = dual_point(t)
@@ -516,8 +539,8 @@ class _Group:
             curvature = quadratic + (weighted * loss.face(p)[0, 0]) @ scaled.T
             return slope, curvature
 
-        def slope_along(start: Array, step: Array, share: float) -> float:
-            t = start + share * step
+        def slope_along(first: Array, step: Array, share: float) -> float:
+            t = first + share * step
             return float(step @ (linear + quadratic @ t + weighted @ dual_point(t)[0, 0]))
 
         t = np.zeros(len(D), D.dtype)

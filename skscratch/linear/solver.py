@@ -390,8 +390,7 @@ def _solve(
         best, n_iter, width = _minimise(
             features, loss, costs, W, width, tol, goal, max_iter, report
         )
-        if not best.is_certified:
-            _certify(best, features, loss, costs, width)
+        _certify(best, features, loss, costs, width)
         if X.dtype != np.float64 and not (best.converged(tol) or stopped or n_iter == max_iter):
             best, n_iter = _continue_in_double(
                 features, loss, cost, best, width, tol, n_iter, max_iter, report
@@ -401,7 +400,8 @@ def _solve(
 
 def _certify(best: Best, features: Features, loss: LinearLoss, cost: Array, width: float) -> None:
     """Compute the certificate from fresh slacks: the current ones were updated step by step."""
-    best.certify(Problems.start(features, loss, cost, best.W, width).evaluate())
+    if not best.is_certified:
+        best.certify(Problems.start(features, loss, cost, best.W, width).evaluate())
 
 
 def _continue_in_double(

@@ -190,13 +190,13 @@ def test_nearly_orthogonal_rows_converge_in_few_steps(name, fit_intercept):
 
 
 @pytest.mark.parametrize("make", [lambda: text()[0], nearly_orthogonal])
-def test_inner_products_without_the_rows_own_part_are_semidefinite(make):
+def test_inner_products_without_the_moved_part_are_semidefinite(make):
     X = make()
     space = row_space.RowSpace(Features(X, None, X.dtype))
-    space.enlarge_own_part()
+    space.move_more()
     inner_products = (X @ X.T).toarray()
-    least = np.linalg.eigvalsh(inner_products - np.diag(space.own))[0]
-    assert space.own.max() > 0.0
+    least = np.linalg.eigvalsh(inner_products - np.diag(space.moved))[0]
+    assert space.moved.max() > 0.0
     assert least > -1e-8
     if make is nearly_orthogonal:
-        assert space.own.mean() > 0.2 * np.diag(inner_products).mean()
+        assert space.moved.mean() > 0.2 * np.diag(inner_products).mean()
