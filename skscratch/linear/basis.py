@@ -1,39 +1,80 @@
-"""Dense rows of many features: their coordinates in an orthonormal basis of their span.
+"""Other coordinates of the rows, where these have fewer of them than features.
 
-A solution is a combination of the rows, so that n rows of any number of features are a problem of
-at most n features. With ``X X^T = L L^T``, the rows of the Cholesky factor ``L`` have the same
-inner products as those of X.
+A solution is a combination of the rows. So n dense rows of any number of features are a problem of
+at most n features: with ``X X^T = L L^T``, the rows of the Cholesky factor ``L`` have the same
+inner products as those of X. Sparse rows do not need the features that no row has.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
 from skscratch.linear.arrays import Array
 
-__all__ = ["RowBasis", "is_for_basis"]
+__all__ = ["Coordinates", "fewer_coordinates"]
 
 # More rows than this are not worth it: the factor takes a third of their number cubed.
 MAX_ROWS = 2048
-# The features must outnumber the rows by this factor.
+# Features must outnumber the coordinates by this factor.
 MIN_RATIO = 2
 
 
-def is_for_basis(X: Any) -> bool:
-    """Return whether X has few dense rows of many features, in float64."""
-    if not isinstance(X, np.ndarray) or X.dtype != np.float64:
-        return False
-    return len(X) <= MAX_ROWS and X.shape[1] >= MIN_RATIO * len(X)
+class Coordinates(Protocol):
+    """Coordinates of the rows, and of coefficients.
+
+    ``rows`` are the coordinates of the rows, of shape (n_rows, n_coordinates).
+    """
+
+    rows: Any
+
+    def coordinates(self, coef: Array) -> Array:
+        """Return the part of coefficients that lies in the span of the rows, in coordinates."""
+
+    def coefficients(self, coordinates: Array) -> Array:
+        """Return coefficients of features."""
+
+
+def fewer_coordinates(X: Any) -> Coordinates | None:
+    """Return coordinates that are worth it, or None."""
+    n_rows, n_features = X.shape
+    if not isinstance(X, np.ndarray):
+        used = np.flatnonzero(np.bincount(X.indices, minlength=n_features))
+        return UsedFeatures(X, used) if 0 < MIN_RATIO * len(used) <= n_features else None
+    if X.dtype != np.float64 or n_rows > MAX_ROWS or n_features < MIN_RATIO * n_rows:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        basis = RowBasis(X)
+    return basis if basis.rank else None
+
+
+class UsedFeatures:
+    """The features that some rows have, as coordinates of the others' zeros are not needed."""
+
+    def __init__(self, X: Any, used: Array) -> None:
+        self._used, self._n_features = used, X.shape[1]
+        places = np.zeros(X.shape[1], X.indices.dtype)
+        places[used] = np.arange(len(used))
+        self.rows = type(X)((X.data, places[X.indices], X.indptr), (X.shape[0], len(used)))
+
+    def coordinates(self, coef: Array) -> Array:
+        """Return the coefficients of these features."""
+        return coef[:, self._used]
+
+    def coefficients(self, coordinates: Array) -> Array:
+        """Return coefficients of all features."""
+        coef = np.zeros((len(coordinates), self._n_features), coordinates.dtype)
+        coef[:, self._used] = coordinates
+        return coef
 
 
 class RowBasis:
     """Coordinates of the rows of X in an orthonormal basis of their span.
 
-    ``rows`` are the coordinates, of shape (n_rows, rank). The basis is never formed: it spans the
-    ``rank`` rows that the factorisation chose as pivots.
+    The basis is never formed: it spans the ``rank`` rows that the factorisation chose as pivots.
+    ``rank`` is 0 if X holds too large values.
     """
 
     def __init__(self, X: Array) -> None:

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from skscratch.linear.arrays import Array, inner, per_problem, rounding_unit
-from skscratch.linear.basis import RowBasis, is_for_basis
+from skscratch.linear.basis import Coordinates, fewer_coordinates
 from skscratch.linear.best import Best, LinearSolution, OnIteration
 from skscratch.linear.directions import Directions
 from skscratch.linear.line_search import step_lengths
@@ -290,13 +290,14 @@ def solve(
         "max_iter": max_iter,
     }
     # A certificate alone is for given coefficients, which need not lie in the span of the rows.
-    if max_iter > 0 and is_for_basis(X):
-        return _solve_in_basis(X, loss, cost, start, on_iteration, run, options)
-    return _solve(X, loss, cost, start=start, on_iteration=on_iteration, run=run, **options)
+    basis = fewer_coordinates(X) if max_iter > 0 else None
+    if basis is None:
+        return _solve(X, loss, cost, start=start, on_iteration=on_iteration, run=run, **options)
+    return _solve_in_basis(basis, loss, cost, start, on_iteration, run, options)
 
 
 def _solve_in_basis(
-    X: Array,
+    basis: Coordinates,
     loss: LinearLoss,
     cost: Array,
     start: tuple[Array, Array] | None,
@@ -304,11 +305,7 @@ def _solve_in_basis(
     run: Run,
     options: dict[str, Any],
 ) -> LinearSolution:
-    """Solve with the rows' coordinates in a basis of their span for features: these are fewer."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        basis = RowBasis(X)
-    if not basis.rank:
-        return _solve(X, loss, cost, start=start, on_iteration=on_iteration, run=run, **options)
+    """Solve with the coordinates of the rows for features: these are fewer."""
 
     def in_features(solution: LinearSolution) -> LinearSolution:
         return replace(solution, coef=basis.coefficients(solution.coef))
