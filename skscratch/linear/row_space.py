@@ -1,4 +1,4 @@
-"""Sparse rows of many features: steps in the space of the rows.
+"""Rows of many features: steps in the space of the rows.
 
 The coefficients of the features are a combination of the rows, ``X^T a``, so that an iteration can
 work with ``a`` and ``K a``, ``K = X X^T``, which have one entry per row and not one per feature.
@@ -26,6 +26,7 @@ method", SIAM Journal on Optimization 13, 2002, where the diagonal part has the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,10 +47,11 @@ from skscratch.linear.problems import (
     Point,
     Problems,
 )
-from skscratch.linear.products import Features, run_serially
+from skscratch.linear.products import Features, Run, run_serially
 
 __all__ = [
-    "RowSpace",
+    "DenseRowSpace",
+    "SparseRowSpace",
     "coefficients",
     "combination",
     "is_for_row_space",
@@ -92,6 +94,7 @@ FRESH_STEPS = 5
 TINY_SINGLE = float(np.finfo(np.float32).tiny)
 # With fewer features, Hessians are built instead.
 MIN_FEATURES = 1024
+MAX_DENSE_ROWS = 4096
 
 # A change of a combination, the product of K with it, and a change of the coefficient beta.
 Direction = tuple[Array, Array, float]
@@ -100,59 +103,26 @@ POTRF = {"f": lapack.spotrf, "d": lapack.dpotrf}
 POTRS = {"f": lapack.spotrs, "d": lapack.dpotrs}
 
 
-class RowSpace:
-    """``K = X X^T`` plus the constant feature's part, which is never formed.
+class RowSpace(ABC):
+    """``K = X X^T``, without the constant feature.
 
-    ``frequent`` holds the most frequent features of all rows and the constant one. A feature that
-    only one row has changes a single diagonal entry of ``K``, so those of a row are summed up in
-    ``alone``. All others are in ``pieces``, sorted by how many rows have them: the coefficients
-    that a product needs most often then lie next to each other.
+    ``frequent`` holds the most frequent features of all rows, and the constant one last;
+    ``diagonal`` is the diagonal of ``K`` without them; and ``moved`` the part of it that is moved to
+    the loss.
     """
 
-    def __init__(self, features: Features) -> None:
-        X = features.X.tocsc()
-        n_rows = X.shape[0]
-        count = np.diff(X.indptr)
-        order = np.argsort(-count, kind="stable")[: int(np.count_nonzero(count))]
-        n_shared = int(np.count_nonzero(count > 1))
-        n_frequent = min(FREQUENT, n_shared)
-        has_constant = features.bias is not None
-        dtype = features.precision
-        self.frequent = np.empty((n_rows, n_frequent + has_constant), dtype)
-        self.frequent[:, :n_frequent] = X[:, order[:n_frequent]].toarray()
-        self.bias = features.bias or 0.0
-        if has_constant:
-            self.frequent[:, -1] = self.bias
-        self._dense = self.frequent[:, :n_frequent]
-        rest = X[:, order[n_frequent:n_shared]].astype(dtype, copy=False)
-        # The cut depends on sizes alone, so that the number of threads changes no bit.
-        n_pieces = max(1, min(MAX_PIECES, rest.nnz // PIECE_ENTRIES))
-        ends = np.searchsorted(rest.indptr, np.arange(1, n_pieces) * (rest.nnz / n_pieces))
-        cuts = zip([0, *ends], [*ends, rest.shape[1]], strict=True)
-        pieces = [sparse.csc_array(rest[:, first:last]) for first, last in cuts]
-        self.pieces = [(piece, piece.T) for piece in pieces]
-        self.run = features.run if n_pieces > 1 else run_serially
-        self.alone = _square_sums_of_rows(X[:, order[n_shared:]]).astype(dtype)
-        #: The diagonal of K without the frequent features.
-        self.diagonal = self.alone + _square_sums_of_rows(rest).astype(dtype)
-        #: The part of the diagonal of K that is moved to the loss.
-        self.moved = self.alone
+    frequent: Array
+    diagonal: Array
+    alone: Array
+    moved: Array
+    run: Run
 
+    def __init__(self, bias: float | None) -> None:
+        self.bias = bias or 0.0
+
+    @abstractmethod
     def __call__(self, V: Array) -> Array:
         """Return ``V K`` for one vector per row of ``V``, with one entry per row of X."""
-        stacked = np.ascontiguousarray(V.T)
-        parts: list[Any] = [None] * len(self.pieces)
-
-        def multiply(k: int, piece: Any, transposed: Any) -> None:
-            parts[k] = piece @ (transposed @ stacked)
-
-        self.run([partial(multiply, k, *piece) for k, piece in enumerate(self.pieces)])
-        product = self._dense @ (self._dense.T @ stacked)
-        for part in parts:
-            product += part
-        result = np.ascontiguousarray(product.T)
-        result += self.alone * V
-        return result
 
     def move_more(self) -> None:
         """Add a part of the shared features' diagonal to `moved`, if the rest stays semidefinite.
@@ -179,6 +149,82 @@ class RowSpace:
         least = eigvalsh_tridiagonal(diagonal, beside[: len(diagonal) - 1])[0]
         if least > CLEARLY_POSITIVE:
             self.moved = self.alone + self.alone.dtype.type(SAFE_SHARE * least) * shared
+
+
+class SparseRowSpace(RowSpace):
+    """``K`` of sparse rows, which is never formed.
+
+    A feature that only one row has changes a single diagonal entry of ``K``, so those of a row are
+    summed up in ``alone``. All others are in ``pieces``, sorted by how many rows have them: the
+    coefficients that a product needs most often then lie next to each other.
+    """
+
+    def __init__(self, features: Features) -> None:
+        super().__init__(features.bias)
+        X = features.X.tocsc()
+        n_rows = X.shape[0]
+        count = np.diff(X.indptr)
+        order = np.argsort(-count, kind="stable")[: int(np.count_nonzero(count))]
+        n_shared = int(np.count_nonzero(count > 1))
+        n_frequent = min(FREQUENT, n_shared)
+        dtype = features.precision
+        self.frequent = np.empty((n_rows, n_frequent + 1), dtype)
+        self.frequent[:, :n_frequent] = X[:, order[:n_frequent]].toarray()
+        self.frequent[:, -1] = self.bias
+        self._dense = self.frequent[:, :n_frequent]
+        rest = X[:, order[n_frequent:n_shared]].astype(dtype, copy=False)
+        # The cut depends on sizes alone, so that the number of threads changes no bit.
+        n_pieces = max(1, min(MAX_PIECES, rest.nnz // PIECE_ENTRIES))
+        ends = np.searchsorted(rest.indptr, np.arange(1, n_pieces) * (rest.nnz / n_pieces))
+        cuts = zip([0, *ends], [*ends, rest.shape[1]], strict=True)
+        pieces = [sparse.csc_array(rest[:, first:last]) for first, last in cuts]
+        self.pieces = [(piece, piece.T) for piece in pieces]
+        self.run = features.run if n_pieces > 1 else run_serially
+        self.alone = _square_sums_of_rows(X[:, order[n_shared:]]).astype(dtype)
+        self.diagonal = self.alone + _square_sums_of_rows(rest).astype(dtype)
+        self.moved = self.alone
+
+    def __call__(self, V: Array) -> Array:
+        stacked = np.ascontiguousarray(V.T)
+        parts: list[Any] = [None] * len(self.pieces)
+
+        def multiply(k: int, piece: Any, transposed: Any) -> None:
+            parts[k] = piece @ (transposed @ stacked)
+
+        self.run([partial(multiply, k, *piece) for k, piece in enumerate(self.pieces)])
+        product = self._dense @ (self._dense.T @ stacked)
+        for part in parts:
+            product += part
+        result = np.ascontiguousarray(product.T)
+        result += self.alone * V
+        return result
+
+
+class DenseRowSpace(RowSpace):
+    """``K`` of dense rows, of which there are fewer than features."""
+
+    def __init__(self, features: Features) -> None:
+        super().__init__(features.bias)
+        X = features.X.astype(features.precision, copy=False)
+        n_rows = len(X)
+        self.frequent = np.full((n_rows, 1), self.bias, X.dtype)
+        self.K = X @ X.T
+        self.diagonal = self.K.diagonal().copy()
+        self.alone = np.zeros_like(self.diagonal)
+        self.moved = self.alone
+        n_pieces = max(1, min(MAX_PIECES, self.K.size // PIECE_ENTRIES))
+        ends = [n_rows * k // n_pieces for k in range(n_pieces + 1)]
+        self.cuts = [slice(*cut) for cut in zip(ends[:-1], ends[1:], strict=True)]
+        self.run = features.run if n_pieces > 1 else run_serially
+
+    def __call__(self, V: Array) -> Array:
+        product = np.empty_like(V)
+
+        def multiply(cut: slice) -> None:
+            product[:, cut] = V @ self.K[cut].T
+
+        self.run([partial(multiply, cut) for cut in self.cuts])
+        return product
 
 
 def _square_sums_of_rows(X: Any) -> Array:
@@ -209,8 +255,10 @@ class _Inverse:
 
 
 def is_for_row_space(features: Features, loss: LinearLoss) -> bool:
-    """Return whether X has sparse rows of many features, and the problems one column each."""
-    return not features.is_dense and features.shape[1] > MIN_FEATURES and loss.shape[1] == 1
+    """Return whether X has rows of many features, and the problems have one column each."""
+    n_rows, n_features = features.shape
+    is_wide = n_rows <= MAX_DENSE_ROWS and n_features >= n_rows if features.is_dense else True
+    return is_wide and n_features > MIN_FEATURES and loss.shape[1] == 1
 
 
 def combination(problems: Problems) -> Array:
@@ -254,7 +302,7 @@ def minimise_in_row_space(
     Go on from the combinations of rows in ``best`` and keep the best ones there. Return the number
     of iterations and the narrowest width.
     """
-    space = RowSpace(features)
+    space = DenseRowSpace(features) if features.is_dense else SparseRowSpace(features)
     if loss.own_width < SMOOTH_SHARE * float(cost.max()) * float(space.diagonal.mean()):
         space.move_more()
     open_problems = best.above(goal)

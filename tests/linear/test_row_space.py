@@ -44,7 +44,7 @@ def test_a_product_is_that_with_the_inner_products_of_rows(bias, dtype, index):
     X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
     features = Features(X, bias, X.dtype)
     V = np.random.default_rng(1).normal(size=(3, X.shape[0])).astype(dtype)
-    found = row_space.RowSpace(features)(V)
+    found = row_space.SparseRowSpace(features)(V)
     # The constant feature is left out of products.
     assert found.dtype == dtype
     assert_allclose(found, V @ X.toarray() @ X.toarray().T, rtol=0, atol=1e3 * np.finfo(dtype).eps)
@@ -192,7 +192,7 @@ def test_nearly_orthogonal_rows_converge_in_few_steps(name, fit_intercept):
 @pytest.mark.parametrize("make", [lambda: text()[0], nearly_orthogonal])
 def test_inner_products_without_the_moved_part_are_semidefinite(make):
     X = make()
-    space = row_space.RowSpace(Features(X, None, X.dtype))
+    space = row_space.SparseRowSpace(Features(X, None, X.dtype))
     space.move_more()
     inner_products = (X @ X.T).toarray()
     least = np.linalg.eigvalsh(inner_products - np.diag(space.moved))[0]
