@@ -87,7 +87,7 @@ LEAST_WIDTH = 0.03
 LANCZOS_STEPS = 15
 CLEARLY_POSITIVE = 0.3
 SAFE_SHARE = 0.75
-# A loss whose own smoothing is this share of the dual curvature does not need it.
+# A loss whose own width is this share of the dual curvature needs neither that nor a center.
 SMOOTH_SHARE = 0.1
 # The product with the combinations is updated, and computed afresh after so many steps.
 FRESH_STEPS = 5
@@ -303,11 +303,12 @@ def minimise_in_row_space(
     of iterations and the narrowest width.
     """
     space = DenseRowSpace(features) if features.is_dense else SparseRowSpace(features)
-    if loss.own_width < SMOOTH_SHARE * float(cost.max()) * float(space.diagonal.mean()):
+    is_smooth = loss.own_width >= SMOOTH_SHARE * float(cost.max()) * float(space.diagonal.mean())
+    if not is_smooth:
         space.move_more()
     open_problems = best.above(goal)
     groups = [
-        _Group(space, loss, cost, best, width, numbers)
+        _Group(space, loss, cost, best, width, numbers, is_smooth=is_smooth)
         for numbers in np.array_split(open_problems, -(-len(open_problems) // GROUP_SIZE))
     ]
     n_iter, has_corners = 0, loss.own_width == 0.0
@@ -326,7 +327,8 @@ def minimise_in_row_space(
             break
         for group in groups:
             group.advance(goal)
-        width = min(width, *(float(group.width.min()) for group in groups))
+        narrowest = min(float(group.width.min()) for group in groups)
+        width = min(width, loss.own_width + narrowest)
     return n_iter, width
 
 
@@ -346,6 +348,8 @@ class _Group:
         best: Best,
         width: float,
         numbers: Array,
+        *,
+        is_smooth: bool,
     ) -> None:
         self.space, self.numbers = space, numbers
         self.loss = loss.take_problems(numbers)
@@ -353,10 +357,12 @@ class _Group:
         self.a, self.beta = best.W[numbers, 0, :-1], best.W[numbers, 0, -1]
         self.Ka = space(self.a)
         self.n_steps = 0
-        self.width = np.full((len(numbers), 1), width, self.a.dtype)
-        self.least_width = LEAST_WIDTH * width
-        # Without corners, the center stays at 0.
-        self.center = best.p[numbers, 0] * (loss.own_width == 0.0)
+        # The loss's own width is not part of it.
+        self.width = np.full((len(numbers), 1), max(width - loss.own_width, 0.0), self.a.dtype)
+        self.least_width = LEAST_WIDTH * self.width
+        # If the loss is smooth enough, the width soon becomes 0, and the center stays at 0.
+        self.is_smooth = is_smooth
+        self.center = np.zeros_like(self.a) if is_smooth else best.p[numbers, 0]
         self.last: list[Direction | None] = [None] * len(numbers)
         self.inverses: list[_Inverse | None] = [None] * len(numbers)
 
@@ -399,7 +405,7 @@ class _Group:
         slack = loss.slacks(z[:, None].copy())
         moved = self.space.moved
         inner_slack = loss.slacks((z - moved * a)[:, None])
-        total_width = width + cost * moved
+        total_width = loss.own_width + width + cost * moved
         p = loss.project((center[:, None] * width[:, None] + inner_slack) / total_width[:, None])
         curved = loss.face(p)[:, 0] & (cost > 0.0)
         e = -loss.slack_changes_transposed(p * cost[:, None])[:, 0] - a
@@ -471,18 +477,18 @@ class _Group:
 
     def _tighten_smoothing(self) -> None:
         """Update width and center of each smoothed problem that is solved; see `problems`."""
-        own = self.loss.own_width
         is_solved = self.smooth_gap <= SOLVED_RATIO * self.fenchel_gap
-        solved = np.flatnonzero(is_solved & (self.width[:, 0] > own))
+        solved = np.flatnonzero(is_solved & (self.width[:, 0] > 0.0))
         if not len(solved):
             return
-        if own > 0.0:
-            self.width[solved] = np.maximum(self.width[solved] * FAST_SHRINK, own)
+        width = self.width[solved]
+        if self.is_smooth:
+            width *= FAST_SHRINK
+            width[width < self.loss.own_width] = 0.0
         else:
             self.center[solved] = self.p[solved]
-            self.width[solved] = np.maximum(
-                self.width[solved] * SHRINK, np.minimum(self.width[solved], self.least_width)
-            )
+            width = np.maximum(width * SHRINK, np.minimum(width, self.least_width[solved]))
+        self.width[solved] = width
         for k in solved:
             self.last[k] = None
         self._evaluate(solved)
@@ -499,7 +505,7 @@ class _Group:
         """
         space, curved = self.space, self.curved
         with np.errstate(divide="ignore"):
-            ridge = np.broadcast_to(self.width / self.cost, self.a.shape)
+            ridge = np.broadcast_to((self.loss.own_width + self.width) / self.cost, self.a.shape)
         ridge = np.where(curved, ridge, 1.0)
         diagonal = ridge + space.diagonal
 
