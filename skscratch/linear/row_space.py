@@ -29,6 +29,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,7 @@ FRESH_STEPS = 5
 TINY_SINGLE = float(np.finfo(np.float32).tiny)
 # With fewer features, Hessians are built instead.
 MIN_FEATURES = 1024
+# The product of so many dense rows with each other takes no longer than a few Hessians.
 MAX_DENSE_ROWS = 4096
 
 # A change of a combination, the product of K with it, and a change of the coefficient beta.
@@ -106,9 +108,9 @@ POTRS = {"f": lapack.spotrs, "d": lapack.dpotrs}
 class RowSpace(ABC):
     """``K = X X^T``, without the constant feature.
 
-    ``frequent`` holds the most frequent features of all rows, and the constant one last;
-    ``diagonal`` is the diagonal of ``K`` without them; and ``moved`` the part of it that is moved to
-    the loss.
+    ``frequent`` holds the most frequent features of all rows, and the constant one last.
+    ``diagonal`` is the diagonal of ``K`` without them, ``alone`` the part that comes from features
+    of one row only, and ``moved`` the part that is moved to the loss.
     """
 
     frequent: Array
@@ -185,6 +187,7 @@ class SparseRowSpace(RowSpace):
         self.moved = self.alone
 
     def __call__(self, V: Array) -> Array:
+        """Return ``V K``, by two products with X."""
         stacked = np.ascontiguousarray(V.T)
         parts: list[Any] = [None] * len(self.pieces)
 
@@ -214,10 +217,11 @@ class DenseRowSpace(RowSpace):
         self.moved = self.alone
         n_pieces = max(1, min(MAX_PIECES, self.K.size // PIECE_ENTRIES))
         ends = [n_rows * k // n_pieces for k in range(n_pieces + 1)]
-        self.cuts = [slice(*cut) for cut in zip(ends[:-1], ends[1:], strict=True)]
+        self.cuts = [slice(*cut) for cut in pairwise(ends)]
         self.run = features.run if n_pieces > 1 else run_serially
 
     def __call__(self, V: Array) -> Array:
+        """Return ``V K``."""
         product = np.empty_like(V)
 
         def multiply(cut: slice) -> None:
@@ -254,11 +258,12 @@ class _Inverse:
         return x
 
 
-def is_for_row_space(features: Features, loss: LinearLoss) -> bool:
+def is_for_row_space(X: Any, loss: LinearLoss) -> bool:
     """Return whether X has rows of many features, and the problems have one column each."""
-    n_rows, n_features = features.shape
-    is_wide = n_rows <= MAX_DENSE_ROWS and n_features >= n_rows if features.is_dense else True
-    return is_wide and n_features > MIN_FEATURES and loss.shape[1] == 1
+    n_rows, n_features = X.shape
+    if isinstance(X, np.ndarray) and (n_rows > MAX_DENSE_ROWS or n_features < n_rows):
+        return False
+    return n_features >= MIN_FEATURES and loss.shape[1] == 1
 
 
 def combination(problems: Problems) -> Array:

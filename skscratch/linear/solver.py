@@ -94,7 +94,7 @@ def _minimise(
     Return the best points, the number of iterations, and the narrowest width.
     """
     n_iter, center = 0, None
-    if max_iter > 0 and is_for_row_space(features, loss):
+    if max_iter > 0 and is_for_row_space(features.X, loss):
         best, n_iter, width, stopped = _minimise_wide(
             features, loss, cost, W, width, tol, goal, max_iter, on_iteration
         )
@@ -290,7 +290,9 @@ def solve(
         "max_iter": max_iter,
     }
     # A certificate alone is for given coefficients, which need not lie in the span of the rows.
-    basis = fewer_coordinates(X) if max_iter > 0 else None
+    basis = None
+    if max_iter > 0 and not (isinstance(X, np.ndarray) and is_for_row_space(X, loss)):
+        basis = fewer_coordinates(X)
     if basis is None:
         return _solve(X, loss, cost, start=start, on_iteration=on_iteration, run=run, **options)
     return _solve_in_basis(basis, loss, cost, start, on_iteration, run, options)

@@ -1,7 +1,8 @@
-"""Few dense rows of many features, which are solved in a basis of their span."""
+"""Rows that have fewer coordinates than features."""
 
 import numpy as np
 import pytest
+import scipy.sparse
 from numpy.testing import assert_allclose
 
 from skscratch import linear
@@ -55,6 +56,22 @@ def test_the_solution_is_that_of_the_features(name, copies, fit_intercept, monke
     monkeypatch.undo()
     again = linear.solve(X, loss_of(name, y), cost, start=start, max_iter=0, **options)
     assert_allclose(again.objective, plain.objective, rtol=1e-7)
+
+
+@pytest.mark.parametrize("loss", [DualSquaredHinge, DualHinge])
+def test_sparse_rows_do_not_need_the_features_that_no_row_has(loss):
+    X, y = rows()
+    sign = np.where(y == 0, 1, -1)[None]
+    used = np.random.default_rng(3).permutation(5000)[:300]
+    wide = scipy.sparse.csr_array((X.ravel(), np.tile(used, 40), 300 * np.arange(41)), (40, 5000))
+    assert basis.fewer_coordinates(wide).rows.shape == (40, 300)
+    found = linear.solve(wide, loss(sign), np.ones(40), tol=1e-8)
+    plain = linear.solve(X, loss(sign), np.ones(40), tol=1e-8)
+    assert_allclose(found.coef[:, used], plain.coef, atol=1e-6)
+    assert np.count_nonzero(found.coef) <= 300
+    start = found.coef, found.intercept
+    again = linear.solve(wide, loss(sign), np.ones(40), start=start, max_iter=1)
+    assert_allclose(again.objective, found.objective, rtol=1e-7)
 
 
 def test_rows_of_zeros():

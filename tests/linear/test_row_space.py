@@ -1,4 +1,4 @@
-"""Sparse rows of many features, which are solved in the space of the rows."""
+"""Rows of many features, which are solved in the space of the rows."""
 
 import hashlib
 
@@ -98,9 +98,11 @@ def test_the_objective_is_at_most_liblinears(name, dtype):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_threads_do_not_change_bits(name, monkeypatch):
+@pytest.mark.parametrize("make", [lambda X: X, lambda X: X.toarray()], ids=["sparse", "dense"])
+def test_threads_do_not_change_bits(make, name, monkeypatch):
     monkeypatch.setattr(row_space, "PIECE_ENTRIES", 1000)
     X, y = text()
+    X = make(X)
     results = []
     for n_threads in (1, 2, 3):
         with Workers(n_threads) as workers:
@@ -200,3 +202,25 @@ def test_inner_products_without_the_moved_part_are_semidefinite(make):
     assert least > -1e-8
     if make is nearly_orthogonal:
         assert space.moved.mean() > 0.2 * np.diag(inner_products).mean()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_rows", [100, 1000])
+def test_wide_dense_rows_reach_the_objective_of_liblinear(name, dtype, n_rows):
+    rng = np.random.default_rng(3)
+    y = rng.integers(2, size=n_rows)
+    X = rng.normal(size=(n_rows, 1200)).astype(dtype)
+    X[:, 0] += y
+    assert row_space.is_for_row_space(X, LOSSES[name](signs(y)))
+    before = X.copy()
+    ours = LinearSVM(loss=name, C=0.01).fit(X, y)
+    theirs = LinearSVC(loss=name, C=0.01, random_state=0, max_iter=20_000).fit(X, y)
+    slack = np.maximum(1 - (2 * y - 1) * theirs.decision_function(X).astype(float), 0)
+    loss = np.sum(slack**2 if name == "squared_hinge" else slack)
+    weights = np.append(theirs.coef_, theirs.intercept_).astype(float)
+    objective = 0.5 * weights @ weights + 0.01 * loss
+    assert ours.dual_gap_ <= ours.tol * ours.objective_
+    assert ours.objective_ <= objective * (1 + 1e-5)
+    assert ours.objective_ - ours.dual_gap_ <= objective
+    assert_array_equal(X, before)
