@@ -62,8 +62,8 @@ __all__ = [
 
 # Features that are stored densely, the most frequent ones.
 FREQUENT = 32
-# Problems that share products: a product for twenty costs as much as five products for one.
-GROUP_SIZE = 32
+# Problems that share products: a product for ten costs much less than ten products.
+GROUP_SIZE = 10
 # X is cut into pieces of at least so many entries, and at most so many pieces, for the threads.
 PIECE_ENTRIES = 2**17
 MAX_PIECES = 4
@@ -316,9 +316,12 @@ def minimise_in_row_space(
         _Group(space, loss, cost, best, width, numbers, is_smooth=is_smooth)
         for numbers in np.array_split(open_problems, -(-len(open_problems) // GROUP_SIZE))
     ]
+    run = features.run
+    if len(groups) > 1:
+        # Each thread has its own groups then, and not its own pieces of a product.
+        space.run = run_serially
     n_iter, has_corners = 0, loss.own_width == 0.0
-    for group in groups:
-        group.evaluate()
+    run([group.evaluate for group in groups])
     while n_iter < max_iter:
         n_iter += 1
         for group in groups:
@@ -330,8 +333,7 @@ def minimise_in_row_space(
         groups = [group for group in groups if len(group.numbers)]
         if not groups:
             break
-        for group in groups:
-            group.advance(goal)
+        run([partial(group.advance, goal) for group in groups])
         narrowest = min(float(group.width.min()) for group in groups)
         width = min(width, loss.own_width + narrowest)
     return n_iter, width
