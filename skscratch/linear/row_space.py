@@ -308,7 +308,10 @@ def minimise_in_row_space(
     of iterations and the narrowest width.
     """
     space = DenseRowSpace(features) if features.is_dense else SparseRowSpace(features)
-    is_smooth = loss.own_width >= SMOOTH_SHARE * float(cost.max()) * float(space.diagonal.mean())
+    if not np.isfinite(space.diagonal).all():
+        raise NotFiniteError(TOO_LARGE.format(features.precision))
+    curvature = float(cost.max()) * float(space.diagonal.mean())
+    is_smooth = loss.own_width > 0.0 and loss.own_width >= SMOOTH_SHARE * curvature
     if not is_smooth:
         space.move_more()
     open_problems = best.above(goal)
