@@ -41,7 +41,7 @@ def fewer_coordinates(X: Any) -> Coordinates | None:
     """Return coordinates that are worth it, or None."""
     n_rows, n_features = X.shape
     if not isinstance(X, np.ndarray):
-        used = np.flatnonzero(np.bincount(X.indices, minlength=n_features))
+        used = np.flatnonzero(np.bincount(X.indices[: X.nnz], minlength=n_features))
         return UsedFeatures(X, used) if 0 < MIN_RATIO * len(used) <= n_features else None
     if X.dtype != np.float64 or n_rows > MAX_ROWS or n_features < MIN_RATIO * n_rows:
         return None
@@ -57,7 +57,9 @@ class UsedFeatures:
         self._used, self._n_features = used, X.shape[1]
         places = np.zeros(X.shape[1], X.indices.dtype)
         places[used] = np.arange(len(used))
-        self.rows = type(X)((X.data, places[X.indices], X.indptr), (X.shape[0], len(used)))
+        self.rows = type(X)(
+            (X.data[: X.nnz], places[X.indices[: X.nnz]], X.indptr), (X.shape[0], len(used))
+        )
 
     def coordinates(self, coef: Array) -> Array:
         """Return the coefficients of these features."""

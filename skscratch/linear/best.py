@@ -109,6 +109,14 @@ class Best:
         patience[polishing] = POLISHING_PATIENCE
         return np.flatnonzero((relative_gap > goal) & (self.idle[numbers] < patience))
 
+    def merge(self, other: Best) -> None:
+        """Take over what is better in the record of other coefficients of the same problems."""
+        better = other.primal < self.primal
+        self.W[better], self.primal[better] = other.W[better], other.primal[better]
+        better = other.dual > self.dual
+        self.p[better], self.dual[better] = other.p[better], other.dual[better]
+        self.point_gap = np.minimum(self.point_gap, other.point_gap)
+
     def above(self, goal: float) -> Array:
         """Return which problems' gaps are not known to be below ``goal`` times the objective."""
         is_below = np.isfinite(self.primal) & (self.certified_gap <= goal * self.primal)

@@ -79,16 +79,18 @@ LOOSE_SHARE = 0.5
 INNER_STEPS = 30
 # The search ends once a step is this small against the whole.
 SMALL_STEP = 0.02
-# Widths shrink slowly, as problems go on from rough solutions, and not below this share of the
-# first one: with corners, the center does the rest.
-SHRINK = 0.85
-LEAST_WIDTH = 0.03
+# Each time, widths shrink to the first share, and not below the second one of the first width. In
+# float32, the steps are rough, and narrow widths cost digits: the center does the rest there.
+SHRINK = {"f": (0.85, 0.03), "d": (0.5, 1e-4)}
+# If a smoothed problem is solved to this multiple of the true loss's Fenchel gap, the next one may
+# be far narrower.
+EXACT_RATIO = 1e-4
 # The smallest eigenvalue is estimated by so many Lanczos steps, from above. It is only good enough
 # if it is well above 0, and then this share of it is safe.
 LANCZOS_STEPS = 15
 CLEARLY_POSITIVE = 0.3
 SAFE_SHARE = 0.75
-# A loss whose own width is this share of the dual curvature needs neither that nor a center.
+# A loss whose own width is this share of the dual curvature is smooth enough for Newton's method.
 SMOOTH_SHARE = 0.1
 # The product with the combinations is updated, and computed afresh after so many steps.
 FRESH_STEPS = 5
@@ -133,8 +135,11 @@ class RowSpace(ABC):
         """
         shared = self.diagonal - self.alone
         scale = np.where(shared > 0.0, 1.0 / np.sqrt(np.where(shared > 0.0, shared, 1.0)), 0.0)
+        has_shared = scale > 0.0
+        if not has_shared.any():
+            return
         basis = [np.random.default_rng(0).choice([-1.0, 1.0], len(scale)).astype(scale.dtype)]
-        basis[0] /= np.sqrt(len(scale))
+        basis[0] *= has_shared / np.sqrt(np.count_nonzero(has_shared))
         diagonal: list[float] = []
         beside: list[float] = []
         for step in range(LANCZOS_STEPS):
@@ -241,7 +246,7 @@ class _Inverse:
     """``(ridge + K')^{-1}`` on the curved rows of one problem, by Woodbury's identity."""
 
     def __init__(self, space: RowSpace, curved: Array, ridge: Array, width: float) -> None:
-        self.curved, self.width = curved, width
+        self.curved, self.width = curved.copy(), width
         rows = np.flatnonzero(curved)
         F = space.frequent[rows]
         gram = F.T @ (F / (ridge[rows] + space.diagonal[rows])[:, None])
@@ -296,34 +301,35 @@ def minimise_in_row_space(
     loss: LinearLoss,
     cost: Array,
     best: Best,
-    width: float,
+    width: Array,
     tol: float,
     goal: float,
     max_iter: int,
     on_iteration: Callable[[int, Best], bool | None],
-) -> tuple[int, float]:
+) -> int:
     """Iterate until each problem's gap is below ``goal`` or has stopped falling.
 
-    Go on from the combinations of rows in ``best`` and keep the best ones there. Return the number
-    of iterations and the narrowest width.
+    Go on from the combinations of rows in ``best`` and keep the best ones there, and from the
+    widths, of shape (n_problems, 1), which are updated. Return the number of iterations.
     """
     space = DenseRowSpace(features) if features.is_dense else SparseRowSpace(features)
     if not np.isfinite(space.diagonal).all():
         raise NotFiniteError(TOO_LARGE.format(features.precision))
-    curvature = float(cost.max()) * float(space.diagonal.mean())
-    is_smooth = loss.own_width > 0.0 and loss.own_width >= SMOOTH_SHARE * curvature
-    if not is_smooth:
+    curvature = cost.max(axis=2) * space.diagonal.mean()
+    is_smooth = np.broadcast_to(loss.own_width >= SMOOTH_SHARE * curvature, width.shape)
+    if loss.own_width == 0.0:
+        is_smooth = np.zeros_like(is_smooth)
+    if not is_smooth.all():
         space.move_more()
     open_problems = best.above(goal)
     groups = [
-        _Group(space, loss, cost, best, width, numbers, is_smooth=is_smooth)
+        _Group(space, loss, cost, best, width, is_smooth, numbers)
         for numbers in np.array_split(open_problems, -(-len(open_problems) // GROUP_SIZE))
     ]
-    run = features.run
-    if len(groups) > 1:
-        # Each thread has its own groups then, and not its own pieces of a product.
-        space.run = run_serially
+    run, run_products = features.run, space.run
     n_iter, has_corners = 0, loss.own_width == 0.0
+    # While there are several groups, each thread has its own groups; after that, its own pieces.
+    space.run = run_serially if len(groups) > 1 else run_products
     run([group.evaluate for group in groups])
     while n_iter < max_iter:
         n_iter += 1
@@ -336,10 +342,11 @@ def minimise_in_row_space(
         groups = [group for group in groups if len(group.numbers)]
         if not groups:
             break
+        space.run = run_serially if len(groups) > 1 else run_products
         run([partial(group.advance, goal) for group in groups])
-        narrowest = min(float(group.width.min()) for group in groups)
-        width = min(width, loss.own_width + narrowest)
-    return n_iter, width
+        for group in groups:
+            width[group.numbers] = loss.own_width + group.width
+    return n_iter
 
 
 class _Group:
@@ -356,10 +363,9 @@ class _Group:
         loss: LinearLoss,
         cost: Array,
         best: Best,
-        width: float,
+        width: Array,
+        is_smooth: Array,
         numbers: Array,
-        *,
-        is_smooth: bool,
     ) -> None:
         self.space, self.numbers = space, numbers
         self.loss = loss.take_problems(numbers)
@@ -368,11 +374,12 @@ class _Group:
         self.Ka = space(self.a)
         self.n_steps = 0
         # The loss's own width is not part of it.
-        self.width = np.full((len(numbers), 1), max(width - loss.own_width, 0.0), self.a.dtype)
-        self.least_width = LEAST_WIDTH * self.width
+        self.width = np.maximum(width[numbers] - loss.own_width, 0.0).astype(self.a.dtype)
+        self.shrink, least_share = SHRINK[self.a.dtype.char]
+        self.least_width = least_share * self.width
         # If the loss is smooth enough, the width soon becomes 0, and the center stays at 0.
-        self.is_smooth = is_smooth
-        self.center = np.zeros_like(self.a) if is_smooth else best.p[numbers, 0]
+        self.is_smooth = is_smooth[numbers]
+        self.center = np.where(self.is_smooth, 0.0, best.p[numbers, 0])
         self.last: list[Direction | None] = [None] * len(numbers)
         self.inverses: list[_Inverse | None] = [None] * len(numbers)
 
@@ -491,13 +498,14 @@ class _Group:
         solved = np.flatnonzero(is_solved & (self.width[:, 0] > 0.0))
         if not len(solved):
             return
-        width = self.width[solved]
-        if self.is_smooth:
-            width *= FAST_SHRINK
-            width[width < self.loss.own_width] = 0.0
-        else:
-            self.center[solved] = self.p[solved]
-            width = np.maximum(width * SHRINK, np.minimum(width, self.least_width[solved]))
+        width, is_smooth = self.width[solved], self.is_smooth[solved]
+        self.center[solved] = np.where(is_smooth, 0.0, self.p[solved])
+        fast = width * FAST_SHRINK
+        fast[fast < self.loss.own_width] = 0.0
+        is_exact = self.smooth_gap[solved] <= EXACT_RATIO * self.fenchel_gap[solved]
+        shrunk = width * np.where(is_exact, FAST_SHRINK, self.shrink)[:, None]
+        slow = np.maximum(shrunk, np.minimum(width, self.least_width[solved]))
+        width = np.where(is_smooth, fast, slow).astype(width.dtype)
         self.width[solved] = width
         for k in solved:
             self.last[k] = None
@@ -601,6 +609,8 @@ class _Group:
             p = dual_point(t)
             slope = linear + quadratic @ t + weighted @ p[0, 0]
             curvature = quadratic + (weighted * loss.face(p)[0, 0]) @ scaled.T
+            if not np.isfinite(slope).all() or not np.isfinite(curvature).all():
+                raise NotFiniteError(TOO_LARGE.format(U.dtype))
             return slope, curvature
 
         def slope_along(first: Array, step: Array, share: float) -> float:
@@ -629,7 +639,7 @@ def _share_of_step(slope_at: Callable[[float], float], first: float) -> float:
     The slope along the step increases from ``first < 0``; its root is bracketed.
     """
     low, high, share = 0.0, 1.0, 1.0
-    slope = slope_at(share)
+    slope = high_slope = slope_at(share)
     low_slope = first
     for _ in range(MAX_TRIALS):
         if abs(slope) <= SLOPE_SHARE * -first or (slope < 0.0 and share == 1.0):

@@ -98,7 +98,9 @@ def _minimise(
         best, n_iter, width, stopped = _minimise_wide(
             features, loss, cost, W, width, tol, goal, max_iter, on_iteration
         )
-        if stopped or n_iter == max_iter or best.converged(tol):
+        # Single precision that does not suffice there does not suffice below either.
+        is_single = features.precision == np.float32
+        if stopped or n_iter == max_iter or best.converged(tol) or is_single:
             return best, n_iter, width
         # Directions from more exact systems succeed where the rough ones stall.
         W, center = best.W, _center(loss, best)
@@ -132,30 +134,33 @@ def _minimise_wide(
         stopped = bool(on_iteration(n_iter + n, best))
         return stopped
 
+    given = None
+    widths = np.full((len(W), 1), width, W.dtype)
     if W.any():
         problems = Problems.start(features, loss, cost, W, width)
         given = Best(W, problems.S)
         given.record(np.arange(len(W)), W, problems.evaluate())
-        if given.converged(goal):
+        if given.converged(max(goal, 4 * rounding_unit(W.dtype))):
             given.is_certified = True
             return given, 1, width, watch(1, given)
         A = combination(problems)
     else:
         # Few rows then change sides in a step, however close to orthogonal they are.
-        width = max(width, _dual_curvature(features, cost))
+        curvatures = [_dual_curvature(features, costs) or 1.0 for costs in cost]
+        widths[:] = np.maximum(loss.own_width, np.array(curvatures)[:, None])
         A = np.zeros((len(W), 1, features.shape[0] + 1), features.precision)
     best = start_in_row_space(features, A)
     if features.precision == np.float64 and goal == tol:
         single = np.dtype(np.float32)
-        rough = replace(features, precision=single)
-        rough_best = start_in_row_space(rough, A.astype(single))
+        rough = start_in_row_space(replace(features, precision=single), A.astype(single))
+        rough_widths = widths.copy()
         try:
-            n_iter, width = minimise_in_row_space(
-                rough,
+            n_iter = minimise_in_row_space(
+                replace(features, precision=single),
                 loss.cast(single),
                 cost.astype(single),
-                rough_best,
-                width,
+                rough,
+                rough_widths,
                 tol,
                 ROUGH_SHARE * goal,
                 max_iter,
@@ -165,20 +170,29 @@ def _minimise_wide(
             # These data need the range of float64.
             pass
         else:
-            best = start_in_row_space(features, rough_best.W.astype(W.dtype))
-            W, center = coefficients(features, best.W), rough_best.p.astype(W.dtype)
-            # The widest smoothing keeps the dual point at its center.
-            pair = Problems.start(features, loss, cost, W, np.inf, center)
-            best.record(np.arange(len(W)), best.W, pair.evaluate())
-            best.is_certified = True
+            widths = rough_widths
+            best = start_in_row_space(features, rough.W.astype(W.dtype))
+            best.p = rough.p.astype(W.dtype)
+            W = coefficients(features, best.W)
+            best.record(np.arange(len(W)), best.W, _pair(features, loss, cost, W, best.p))
     if not (stopped or n_iter == max_iter or best.converged(tol)):
-        best.is_certified = False
-        n_further, width = minimise_in_row_space(
-            features, loss, cost, best, width, tol, goal, max_iter - n_iter, watch
+        n_iter += minimise_in_row_space(
+            features, loss, cost, best, widths, tol, goal, max_iter - n_iter, watch
         )
-        n_iter += n_further
+        best.expand()
+        best.certify(_pair(features, loss, cost, best.W, best.p))
+        best.dual = best.primal - best.point_gap
     best.expand()
-    return best, n_iter, width, stopped
+    if given is not None:
+        best.merge(given)
+    best.is_certified = True
+    return best, n_iter, float(widths.max()), stopped
+
+
+def _pair(features: Features, loss: LinearLoss, cost: Array, W: Array, p: Array) -> Point:
+    """Return objective and gap of coefficients with any dual point, computed from scratch."""
+    # The widest smoothing keeps the dual point at its center.
+    return Problems.start(features, loss, cost, W, np.inf, p).evaluate()
 
 
 def _center(loss: LinearLoss, best: Best, dtype: Any = None) -> Array | None:
