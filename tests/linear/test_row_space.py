@@ -224,3 +224,26 @@ def test_wide_dense_rows_reach_the_objective_of_liblinear(name, dtype, n_rows):
     assert ours.objective_ <= objective * (1 + 1e-5)
     assert ours.objective_ - ours.dual_gap_ <= objective
     assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("make", [lambda X: X, scipy.sparse.csr_array], ids=["dense", "sparse"])
+def test_problems_of_different_costs_are_as_quick_as_alone(make, name):
+    rng = np.random.default_rng(0)
+    X = make(rng.normal(size=(60, 1200)))
+    targets = np.sign(rng.normal(size=(3, 60)))
+    costs = np.repeat([[1e-3], [1.0], [100.0]], 60, axis=1)
+    found = linear.solve(X, LOSSES[name](targets), costs)
+    alone = [linear.solve(X, LOSSES[name](targets[k : k + 1]), costs[k : k + 1]) for k in range(3)]
+    assert found.converged
+    assert_allclose(found.objective, sum(each.objective for each in alone), rtol=1e-5)
+    assert found.n_iter <= 1.5 * max(each.n_iter for each in alone)
+
+
+def test_a_row_without_words_does_not_hide_that_the_others_are_orthogonal():
+    X = scipy.sparse.lil_array(nearly_orthogonal())
+    X[[3]] = 0.0
+    X = scipy.sparse.csr_array(X)
+    space = row_space.SparseRowSpace(Features(X, None, X.dtype))
+    space.move_more()
+    assert np.mean(space.moved - space.alone) > 5.0
