@@ -121,8 +121,17 @@ class RowSpace(ABC):
     moved: Array
     run: Run
 
-    def __init__(self, bias: float | None) -> None:
-        self.bias = bias or 0.0
+    def __init__(self, features: Features) -> None:
+        self.bias = features.bias or 0.0
+
+    def _n_pieces(self, features: Features, n_entries: int) -> int:
+        """Return in how many pieces to cut a product, and use threads only if there are several.
+
+        It depends on sizes alone, so that the number of threads changes no bit.
+        """
+        n_pieces = max(1, min(MAX_PIECES, n_entries // PIECE_ENTRIES))
+        self.run = features.run if n_pieces > 1 else run_serially
+        return n_pieces
 
     @abstractmethod
     def __call__(self, V: Array) -> Array:
@@ -167,7 +176,7 @@ class SparseRowSpace(RowSpace):
     """
 
     def __init__(self, features: Features) -> None:
-        super().__init__(features.bias)
+        super().__init__(features)
         X = features.X.tocsc()
         n_rows = X.shape[0]
         count = np.diff(X.indptr)
@@ -180,13 +189,11 @@ class SparseRowSpace(RowSpace):
         self.frequent[:, -1] = self.bias
         self._dense = self.frequent[:, :n_frequent]
         rest = X[:, order[n_frequent:n_shared]].astype(dtype, copy=False)
-        # The cut depends on sizes alone, so that the number of threads changes no bit.
-        n_pieces = max(1, min(MAX_PIECES, rest.nnz // PIECE_ENTRIES))
+        n_pieces = self._n_pieces(features, rest.nnz)
         ends = np.searchsorted(rest.indptr, np.arange(1, n_pieces) * (rest.nnz / n_pieces))
         cuts = zip([0, *ends], [*ends, rest.shape[1]], strict=True)
         pieces = [sparse.csc_array(rest[:, first:last]) for first, last in cuts]
         self.pieces = [(piece, piece.T) for piece in pieces]
-        self.run = features.run if n_pieces > 1 else run_serially
         self.alone = _square_sums_of_rows(X[:, order[n_shared:]]).astype(dtype)
         self.diagonal = self.alone + _square_sums_of_rows(rest).astype(dtype)
         self.moved = self.alone
@@ -212,7 +219,7 @@ class DenseRowSpace(RowSpace):
     """``K`` of dense rows, of which there are fewer than features."""
 
     def __init__(self, features: Features) -> None:
-        super().__init__(features.bias)
+        super().__init__(features)
         X = features.X.astype(features.precision, copy=False)
         n_rows = len(X)
         self.frequent = np.full((n_rows, 1), self.bias, X.dtype)
@@ -220,10 +227,9 @@ class DenseRowSpace(RowSpace):
         self.diagonal = self.K.diagonal().copy()
         self.alone = np.zeros_like(self.diagonal)
         self.moved = self.alone
-        n_pieces = max(1, min(MAX_PIECES, self.K.size // PIECE_ENTRIES))
+        n_pieces = self._n_pieces(features, self.K.size)
         ends = [n_rows * k // n_pieces for k in range(n_pieces + 1)]
         self.cuts = [slice(*cut) for cut in pairwise(ends)]
-        self.run = features.run if n_pieces > 1 else run_serially
 
     def __call__(self, V: Array) -> Array:
         """Return ``V K``."""
@@ -598,9 +604,7 @@ class _Group:
         U = loss.slack_changes((KD + self.space.bias * T[:, None])[None])[0]
         linear = D @ (self.Ka[k] - moved * self.a[k]) + T * self.beta[k]
         quadratic = D @ KD.T + np.outer(T, T)
-        weighted = U * cost
-
-        scaled = U / width
+        weighted, scaled = U * cost, U / width
 
         def dual_point(t: Array) -> Array:
             return loss.project((start + t @ scaled)[None, None])

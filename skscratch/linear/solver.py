@@ -91,7 +91,7 @@ def _minimise(
 ) -> tuple[Best, int, float]:
     """Iterate until each problem's gap is below ``goal`` or has stopped falling.
 
-    Return the best points, the number of iterations, and the narrowest width.
+    Return the best points, the number of iterations, and a width to go on from.
     """
     n_iter, center = 0, None
     if max_iter > 0 and is_for_row_space(features.X, loss):
@@ -152,11 +152,12 @@ def _minimise_wide(
     best = start_in_row_space(features, A)
     if features.precision == np.float64 and goal == tol:
         single = np.dtype(np.float32)
-        rough = start_in_row_space(replace(features, precision=single), A.astype(single))
+        rough_features = replace(features, precision=single)
+        rough = start_in_row_space(rough_features, A.astype(single))
         rough_widths = widths.copy()
         try:
             n_iter = minimise_in_row_space(
-                replace(features, precision=single),
+                rough_features,
                 loss.cast(single),
                 cost.astype(single),
                 rough,
@@ -264,8 +265,9 @@ def solve(
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_rows, n_features)
-        float32 or float64; everything is computed in its dtype. If float32 lacks the digits to
-        reach ``tol``, the last iterations use float64, casting X a piece at a time.
+        float32 or float64, which is also the dtype of the solution. float64 rows of many features
+        are solved in float32 first, and certified in float64. If float32 lacks the digits to reach
+        ``tol``, the last iterations use float64, casting X a piece at a time.
     loss : LinearLoss
         A loss with the targets of the rows.
     cost : ndarray of shape (n_rows,) or (n_problems, n_rows)
