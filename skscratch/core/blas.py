@@ -63,19 +63,25 @@ class SingleThreadedBLAS:
                 library.clear_controlling_thread(force=True)
 
     def _lift(self) -> None:
+        if self._limit is None:
+            return
         self._take_control()
         self._limit.restore_original_limits()
         self._take_control()
+        self._limit = None
 
     def threads_allowed(self) -> int:
         """Return how many threads BLAS may use at this moment."""
         with self._lock:
-            libraries = self._controller().lib_controllers
-            return min((int(lib.num_threads) for lib in libraries), default=1)
+            return min(self._thread_counts(), default=1)
+
+    def _thread_counts(self) -> list[int]:
+        return [int(library.num_threads) for library in self._controller().lib_controllers]
 
     def __enter__(self) -> Self:
         with self._lock:
-            if self._depth == 0:
+            # Setting a limit that is there already would take longer than a small fit.
+            if self._depth == 0 and max(self._thread_counts(), default=1) > 1:
                 self._take_control()
                 self._limit = self._controller().limit(limits=1)
             self._depth += 1

@@ -74,7 +74,7 @@ def wants_dataframe(estimator: Any) -> bool:
 class FitTasks:
     """The callbacks' view of a fit: one task, with one subtask for each iteration.
 
-    Without callbacks there are no subtasks: thousands of epochs would leave thousands of them.
+    Without callbacks there are no tasks: thousands of epochs would leave thousands of them.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class FitTasks:
         self.estimator, self.task_name, self.data = estimator, task_name, data
         self.attributes = attributes
         self.active = bool(getattr(estimator, CALLBACKS, []))
-        if HAS_CALLBACKS:
+        if self.active:
             self.root = estimator._init_callback_context(max_subtasks=max_iter)
             self.root.call_on_fit_task_begin(estimator=estimator, **data)
 
@@ -110,7 +110,7 @@ class FitTasks:
 
     def finish(self) -> None:
         """End the fit."""
-        if HAS_CALLBACKS:
+        if self.active:
             self.root.call_on_fit_task_end(
                 estimator=self.estimator, **self.data, reconstruction_attributes=self.attributes
             )

@@ -315,7 +315,8 @@ class LinearSVM(
         self.classes_ = targets.classes
         self._weight_seen, self._state = 0.0, None
         before = self._solution_before(X.shape[1]) if self.warm_start else None
-        cost = self._cost(targets.index(y), weight, X.dtype)
+        index = targets.index(y)
+        cost = self._cost(index, weight, X.dtype)
         tasks = FitTasks(
             self,
             self.max_iter,
@@ -325,7 +326,7 @@ class LinearSVM(
         )
         fit = self._fit_sgd if self.solver == "sgd" else self._fit_newton
         try:
-            fit(X, targets, targets.index(y), cost, before, tasks)
+            fit(X, targets, index, cost, before, tasks)
             tasks.finish()
         finally:
             tasks.release()
@@ -548,11 +549,11 @@ class LinearSVM(
         stopped = False
         interrupts = begin_training()
 
-        def on_iteration(
-            n_iter: int, objective: float, gap: float, solution: Callable[[], Any]
-        ) -> bool:
+        def on_iteration(n_iter: int, solution: Callable[[], linear.LinearSolution]) -> bool:
             nonlocal stopped
-            self._print(f"iteration {n_iter}", objective, gap)
+            if self.verbose:
+                current = solution()
+                self._print(f"iteration {n_iter}", current.objective, current.dual_gap)
             if tasks.active:
                 current = solution()
                 self._set_solution(current.coef, current.intercept)

@@ -19,6 +19,7 @@ PATIENCE = 12
 FAR_PATIENCE = 60
 FAR = 1e-3
 POLISHING_PATIENCE = 2
+IMPROVED = 0.9
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class LinearSolution:
     converged: bool
 
 
-# Called with the number of the iteration, the objective, the gap, and a function that returns the
-# solution so far. Returning True stops.
-OnIteration = Callable[[int, float, float, Callable[[], LinearSolution]], bool | None]
+# Called with the number of the iteration and a function that returns the solution so far. Returning
+# True stops.
+OnIteration = Callable[[int, Callable[[], LinearSolution]], bool | None]
 
 
 class Best:
@@ -94,7 +95,7 @@ class Best:
         self.dual[numbers] = np.maximum(self.dual[numbers], point.primal - point.gap)
         self.point_gap[numbers] = np.minimum(self.point_gap[numbers], point.gap)
         gap = self.gap[numbers]
-        improved = gap < 0.9 * self._milestone[numbers]
+        improved = gap < IMPROVED * self._milestone[numbers]
         self._milestone[numbers[improved]] = gap[improved]
         self.idle[numbers] = np.where(improved, 0, self.idle[numbers] + 1)
 
@@ -119,8 +120,11 @@ class Best:
 
     def above(self, goal: float) -> Array:
         """Return which problems' gaps are not known to be below ``goal`` times the objective."""
-        is_below = np.isfinite(self.primal) & (self.certified_gap <= goal * self.primal)
-        return np.flatnonzero(~is_below)
+        return np.flatnonzero(~self._is_below(goal, self.certified_gap))
+
+    def _is_below(self, goal: float, certified_gap: Array) -> Array:
+        is_below: Array = np.isfinite(self.primal) & (certified_gap <= goal * self.primal)
+        return is_below
 
     def certify(self, point: Point) -> None:
         """Replace the primal values by those of a point whose slacks were computed from scratch."""
@@ -136,13 +140,14 @@ class Best:
         self, dtype: np.dtype[Any], bias: float | None, tol: float, n_iter: int
     ) -> LinearSolution:
         """Return the best coefficients, with separate intercepts."""
+        gap = self.certified_gap
         W = self._expand(self.W)
         W = W.reshape(-1, W.shape[-1]).astype(dtype, copy=False)
         return LinearSolution(
             coef=W.copy() if bias is None else W[:, :-1].copy(),
             intercept=np.zeros(len(W), W.dtype) if bias is None else bias * W[:, -1],
             objective=float(self.primal.sum()),
-            dual_gap=float(self.certified_gap.sum()),
+            dual_gap=float(gap.sum()),
             n_iter=n_iter,
-            converged=self.converged(tol),
+            converged=bool(self._is_below(tol, gap).all()),
         )

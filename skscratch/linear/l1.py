@@ -593,8 +593,8 @@ def solve_l1(
     start : (coef, intercept), optional
         Where to start, in the shapes of the solution.
     on_iteration : callable, optional
-        Called as ``on_iteration(n_iter, objective, dual_gap, solution)`` in every iteration, where
-        ``solution()`` is the solution so far. Returning True stops.
+        Called as ``on_iteration(n_iter, solution)`` in every iteration, where ``solution()`` is the
+        solution so far. Returning True stops.
     run : callable, optional
         Runs a list of functions without arguments, possibly on several threads. The result has the
         same bits in any case.
@@ -648,9 +648,7 @@ def solve_l1(
             )
             for problem, slack, g in zip(unfinished, slacks, G, strict=True):
                 problem.evaluate(slack, g)
-            objective = sum(problem.objective for problem in problems)
-            gap = sum(problem.gap for problem in problems)
-            stop = on_iteration is not None and on_iteration(n_iter, objective, gap, solution)
+            stop = on_iteration is not None and on_iteration(n_iter, solution)
             if stop or n_iter == max_iter:
                 break
             live = [k for k, problem in enumerate(unfinished) if not problem.finished(tol)]

@@ -33,6 +33,9 @@ SHRINK = 0.5
 # Losses without corners reach their own width faster after `restart_smoother`, which multiplies it.
 FAST_SHRINK = 0.25
 WIDENING = 4.0**8
+# Without corners, Newton's method needs few iterations, except on separable data, where it may need
+# hundreds: after this many, it restarts from a much smoother problem.
+STALLED = 20
 TINY = float(np.finfo(np.float64).tiny)
 
 TOO_LARGE = "The objective is not finite: X, the costs or the start hold values too large for {}."

@@ -151,6 +151,13 @@ class Features:
         )
         return np.maximum(values, 0.0), vectors
 
+    def rows(self) -> Array:
+        """Return all rows, constant column included, as a new array."""
+        rows = np.empty(self.shape, self.precision)
+        rows[:, : self.X.shape[1]] = as_dense(self.X)
+        rows[:, self.X.shape[1] :] = self.bias
+        return rows
+
     def scaled_rows(self, rows: Array, scale: Array) -> Any:
         """Return these rows, constant column included, each times its ``scale``.
 

@@ -49,6 +49,7 @@ from skscratch.linear.problems import (
     Problems,
 )
 from skscratch.linear.products import Features, Run, run_serially
+from skscratch.linear.task import Task
 
 __all__ = [
     "DenseRowSpace",
@@ -302,22 +303,13 @@ def start_in_row_space(features: Features, A: Array) -> Best:
     return Best(A, A[..., :-1], partial(coefficients, features))
 
 
-def minimise_in_row_space(
-    features: Features,
-    loss: LinearLoss,
-    cost: Array,
-    best: Best,
-    width: Array,
-    tol: float,
-    goal: float,
-    max_iter: int,
-    on_iteration: Callable[[int, Best], bool | None],
-) -> int:
-    """Iterate until each problem's gap is below ``goal`` or has stopped falling.
+def minimise_in_row_space(task: Task, best: Best, width: Array) -> None:
+    """Iterate until the task is done.
 
     Go on from the combinations of rows in ``best`` and keep the best ones there, and from the
-    widths, of shape (n_problems, 1), which are updated. Return the number of iterations.
+    widths, of shape (n_problems, 1), which are updated.
     """
+    features, loss, cost = task.features, task.loss, task.cost
     space = DenseRowSpace(features) if features.is_dense else SparseRowSpace(features)
     if not np.isfinite(space.diagonal).all():
         raise NotFiniteError(TOO_LARGE.format(features.precision))
@@ -327,32 +319,31 @@ def minimise_in_row_space(
         is_smooth = np.zeros_like(is_smooth)
     if not is_smooth.all():
         space.move_more()
-    open_problems = best.above(goal)
+    open_problems = best.above(task.goal)
     groups = [
         _Group(space, loss, cost, best, width, is_smooth, numbers)
         for numbers in np.array_split(open_problems, -(-len(open_problems) // GROUP_SIZE))
     ]
     run, run_products = features.run, space.run
-    n_iter, has_corners = 0, loss.own_width == 0.0
+    has_corners = loss.own_width == 0.0
     # While there are several groups, each thread has its own groups; after that, its own pieces.
     space.run = run_serially if len(groups) > 1 else run_products
     run([group.evaluate for group in groups])
-    while n_iter < max_iter:
-        n_iter += 1
+    while not task.iterations.ended:
         for group in groups:
             best.record(group.numbers, group.combination, group.point)
-        if on_iteration(n_iter, best) or n_iter == max_iter:
+        if task.iterations.count(best):
             break
         for group in groups:
-            group.take(best.unfinished(group.numbers, tol, goal, has_corners=has_corners))
+            remain = best.unfinished(group.numbers, task.tol, task.goal, has_corners=has_corners)
+            group.take(remain)
         groups = [group for group in groups if len(group.numbers)]
         if not groups:
             break
         space.run = run_serially if len(groups) > 1 else run_products
-        run([partial(group.advance, goal) for group in groups])
+        run([partial(group.advance, task.goal) for group in groups])
         for group in groups:
             width[group.numbers] = loss.own_width + group.width
-    return n_iter
 
 
 class _Group:

@@ -39,7 +39,7 @@ from skscratch.linear.best import Best, LinearSolution, OnIteration
 from skscratch.linear.directions import Directions
 from skscratch.linear.line_search import step_lengths
 from skscratch.linear.losses import LinearLoss
-from skscratch.linear.problems import TINY, TOO_LARGE, NotFiniteError, Point, Problems
+from skscratch.linear.problems import STALLED, TINY, TOO_LARGE, NotFiniteError, Point, Problems
 from skscratch.linear.products import Features, Run, run_serially
 from skscratch.linear.row_space import (
     coefficients,
@@ -48,6 +48,8 @@ from skscratch.linear.row_space import (
     minimise_in_row_space,
     start_in_row_space,
 )
+from skscratch.linear.small import is_small, minimise_small
+from skscratch.linear.task import Iterations, Task
 
 __all__ = ["LinearSolution", "solve"]
 
@@ -62,9 +64,6 @@ SAMPLED_ROWS = 8192
 SAMPLED_ROWS_PER_FEATURE = 64
 SAMPLED_TOL = 0.03
 SAMPLED_STEPS = 15
-# Without corners, Newton's method needs few iterations, except on separable data, where it may need
-# hundreds: after this many, it restarts from a much smoother problem.
-STALLED = 20
 # The first width as a share of the mean of ``cost_i ||x_i||^2``, the curvature of the dual; a
 # smaller one keeps the first steps near a given start.
 WIDTH_SHARE = 0.1
@@ -75,98 +74,60 @@ ROUGH_SHARE = 0.9
 STRETCHES = (0, 1, 4, 16, 64, 256)
 
 
-Report = Callable[[int, Best], bool | None]
+def _minimise(task: Task, W: Array, width: float) -> tuple[Best, float]:
+    """Iterate until the task is done.
 
-
-def _minimise(
-    features: Features,
-    loss: LinearLoss,
-    cost: Array,
-    W: Array,
-    width: float,
-    tol: float,
-    goal: float,
-    max_iter: int,
-    on_iteration: Report = lambda n_iter, best: False,
-) -> tuple[Best, int, float]:
-    """Iterate until each problem's gap is below ``goal`` or has stopped falling.
-
-    Return the best points, the number of iterations, and a width to go on from.
+    Return the best points, and a width to go on from.
     """
-    n_iter, center = 0, None
-    if max_iter > 0 and is_for_row_space(features.X, loss):
-        best, n_iter, width, stopped = _minimise_wide(
-            features, loss, cost, W, width, tol, goal, max_iter, on_iteration
-        )
+    features, loss, center = task.features, task.loss, None
+    if task.iterations.ended:
+        pass
+    elif is_small(features.X, loss):
+        best, stalls = minimise_small(task, W, width)
+        if not stalls:
+            return best, width
+        W = best.W
+    elif is_for_row_space(features.X, loss):
+        best, width = _minimise_wide(task, W, width)
         # Single precision that does not suffice there does not suffice below either.
         is_single = features.precision == np.float32
-        if stopped or n_iter == max_iter or best.converged(tol) or is_single:
-            return best, n_iter, width
+        if task.iterations.ended or best.converged(task.tol) or is_single:
+            return best, width
         # Directions from more exact systems succeed where the rough ones stall.
         W, center = best.W, _center(loss, best)
-    problems = Problems.start(features, loss, cost, W, width, center)
-    best, n_further, width = _take_newton_steps(
-        problems, tol, goal, max_iter - n_iter, lambda n, best: on_iteration(n_iter + n, best)
-    )
-    return best, n_iter + n_further, width
+    return _take_newton_steps(task, task.start(W, width, center))
 
 
-def _minimise_wide(
-    features: Features,
-    loss: LinearLoss,
-    cost: Array,
-    W: Array,
-    width: float,
-    tol: float,
-    goal: float,
-    max_iter: int,
-    on_iteration: Report,
-) -> tuple[Best, int, float, bool]:
-    """Do as `_minimise` in the space of the rows; return also whether the report stopped it.
+def _minimise_wide(task: Task, W: Array, width: float) -> tuple[Best, float]:
+    """Do as `_minimise` in the space of the rows.
 
     The products are bound by memory, so float64 data are solved in float32 first.
     """
-    stopped = False
-    n_iter = 0
-
-    def watch(n: int, best: Best) -> bool:
-        nonlocal stopped
-        stopped = bool(on_iteration(n_iter + n, best))
-        return stopped
-
+    features, loss = task.features, task.loss
     given = None
     widths = np.full((len(W), 1), width, W.dtype)
     if W.any():
-        problems = Problems.start(features, loss, cost, W, width)
+        problems = task.start(W, width)
         given = Best(W, problems.S)
         given.record(np.arange(len(W)), W, problems.evaluate())
-        if given.converged(max(goal, 4 * rounding_unit(W.dtype))):
+        if given.converged(max(task.goal, 4 * rounding_unit(W.dtype))):
             given.is_certified = True
-            return given, 1, width, watch(1, given)
+            task.iterations.count(given)
+            return given, width
         A = combination(problems)
     else:
         # Few rows then change sides in a step, however close to orthogonal they are.
-        curvatures = [_dual_curvature(features, costs) or 1.0 for costs in cost]
+        curvatures = [_dual_curvature(features, costs) or 1.0 for costs in task.cost]
         widths[:] = np.maximum(loss.own_width, np.array(curvatures)[:, None])
         A = np.zeros((len(W), 1, features.shape[0] + 1), features.precision)
     best = start_in_row_space(features, A)
-    if features.precision == np.float64 and goal == tol:
+    if features.precision == np.float64 and task.goal == task.tol:
         single = np.dtype(np.float32)
-        rough_features = replace(features, precision=single)
-        rough = start_in_row_space(rough_features, A.astype(single))
+        rough_task = replace(task.cast(single), goal=ROUGH_SHARE * task.goal)
+        rough = start_in_row_space(rough_task.features, A.astype(single))
         rough_widths = widths.copy()
         try:
-            n_iter = minimise_in_row_space(
-                rough_features,
-                loss.cast(single),
-                cost.astype(single),
-                rough,
-                rough_widths,
-                tol,
-                ROUGH_SHARE * goal,
-                max_iter,
-                watch,
-            )
+            minimise_in_row_space(rough_task, rough, rough_widths)
         except NotFiniteError:
             # These data need the range of float64.
             pass
@@ -175,25 +136,17 @@ def _minimise_wide(
             best = start_in_row_space(features, rough.W.astype(W.dtype))
             best.p = rough.p.astype(W.dtype)
             W = coefficients(features, best.W)
-            best.record(np.arange(len(W)), best.W, _pair(features, loss, cost, W, best.p))
-    if not (stopped or n_iter == max_iter or best.converged(tol)):
-        n_iter += minimise_in_row_space(
-            features, loss, cost, best, widths, tol, goal, max_iter - n_iter, watch
-        )
+            best.record(np.arange(len(W)), best.W, task.evaluate(W, best.p))
+    if not (task.iterations.ended or best.converged(task.tol)):
+        minimise_in_row_space(task, best, widths)
         best.expand()
-        best.certify(_pair(features, loss, cost, best.W, best.p))
+        best.certify(task.evaluate(best.W, best.p))
         best.dual = best.primal - best.point_gap
     best.expand()
     if given is not None:
         best.merge(given)
     best.is_certified = True
-    return best, n_iter, float(widths.max()), stopped
-
-
-def _pair(features: Features, loss: LinearLoss, cost: Array, W: Array, p: Array) -> Point:
-    """Return objective and gap of coefficients with any dual point, computed from scratch."""
-    # The widest smoothing keeps the dual point at its center.
-    return Problems.start(features, loss, cost, W, np.inf, p).evaluate()
+    return best, float(widths.max())
 
 
 def _center(loss: LinearLoss, best: Best, dtype: Any = None) -> Array | None:
@@ -201,33 +154,31 @@ def _center(loss: LinearLoss, best: Best, dtype: Any = None) -> Array | None:
     return None if loss.own_width > 0.0 else best.p.astype(dtype or best.p.dtype)
 
 
-def _take_newton_steps(
-    problems: Problems, tol: float, goal: float, max_iter: int, on_iteration: Report
-) -> tuple[Best, int, float]:
+def _take_newton_steps(task: Task, problems: Problems) -> tuple[Best, float]:
     """Take Newton steps with all problems; see `_minimise`."""
     best = Best(problems.W, problems.S)
     directions = Directions.start(len(problems.W))
     unfinished = np.arange(len(problems.W))
-    n_iter, width = 0, float(problems.width.min())
+    n_steps, width = 0, float(problems.width.min())
     has_corners = problems.loss.own_width == 0.0
-    while n_iter < max_iter:
-        n_iter += 1
+    while not task.iterations.ended:
+        n_steps += 1
         point = problems.evaluate()
         best.record(unfinished, problems.W, point)
-        if on_iteration(n_iter, best) or n_iter == max_iter:
+        if task.iterations.count(best):
             break
-        remain = best.unfinished(unfinished, tol, goal, has_corners=has_corners)
+        remain = best.unfinished(unfinished, task.tol, task.goal, has_corners=has_corners)
         if not len(remain):
             break
         if len(remain) < len(unfinished):
             unfinished = unfinished[remain]
             problems, point = problems.take(remain), point.take(remain)
             directions = directions.take(remain)
-        stalls = n_iter == STALLED and not has_corners
+        stalls = n_steps == STALLED and not has_corners
         point = problems.restart_smoother() if stalls else problems.tighten_smoothing(point)
         width = min(width, float(problems.width.min()))
-        _newton_step(problems, point, directions, goal)
-    return best, n_iter, width
+        _newton_step(problems, point, directions, task.goal)
+    return best, width
 
 
 def _newton_step(problems: Problems, point: Point, directions: Directions, goal: float) -> None:
@@ -282,8 +233,8 @@ def solve(
     start : (coef, intercept), optional
         Where to start, in the shapes of the solution.
     on_iteration : callable, optional
-        Called as ``on_iteration(n_iter, objective, dual_gap, solution)`` in every iteration, where
-        ``solution()`` is the best solution so far. Returning True stops.
+        Called as ``on_iteration(n_iter, solution)`` in every iteration, where ``solution()`` is the
+        best solution so far. Returning True stops.
     run : callable, optional
         Runs a list of functions without arguments, possibly on several threads. The result has the
         same bits in any case.
@@ -307,7 +258,8 @@ def solve(
     }
     # A certificate alone is for given coefficients, which need not lie in the span of the rows.
     basis = None
-    if max_iter > 0 and not (isinstance(X, np.ndarray) and is_for_row_space(X, loss)):
+    is_wide = isinstance(X, np.ndarray) and is_for_row_space(X, loss)
+    if max_iter > 0 and not (is_wide or is_small(X, loss)):
         basis = fewer_coordinates(X)
     if basis is None:
         return _solve(X, loss, cost, start=start, on_iteration=on_iteration, run=run, **options)
@@ -328,11 +280,9 @@ def _solve_in_basis(
     def in_features(solution: LinearSolution) -> LinearSolution:
         return replace(solution, coef=basis.coefficients(solution.coef))
 
-    def report(
-        n_iter: int, objective: float, gap: float, solution: Callable[[], LinearSolution]
-    ) -> bool | None:
+    def report(n_iter: int, solution: Callable[[], LinearSolution]) -> bool | None:
         assert on_iteration is not None
-        return on_iteration(n_iter, objective, gap, lambda: in_features(solution()))
+        return on_iteration(n_iter, lambda: in_features(solution()))
 
     solution = _solve(
         basis.rows,
@@ -361,98 +311,74 @@ def _solve(
 ) -> LinearSolution:
     """Solve without a change of the basis; see `solve`."""
     bias = float(intercept_scaling) if fit_intercept else None
-    loss = loss.cast(X.dtype)
-    costs = np.atleast_2d(np.asarray(cost, X.dtype))[:, None]
-    n_rows, n_features = Features(X, bias, X.dtype).shape
+    small = max_iter > 0 and is_small(X, loss)
+    precision = np.dtype(np.float64) if small else X.dtype
+    loss = loss.cast(precision)
+    costs = np.atleast_2d(np.asarray(cost, precision))[:, None]
+    features = Features(X, bias, precision, run)
+    n_rows, n_features = features.shape
     n_problems, n_columns = loss.shape
     if loss.n_rows != n_rows or costs.shape not in {(1, 1, n_rows), (n_problems, 1, n_rows)}:
         raise ValueError(
             f"X has {n_rows} rows, the loss {loss.n_rows} in {n_problems} problems, and cost the "
             f"shape {np.shape(cost)}; cost must be (n_rows,) or (n_problems, n_rows)."
         )
-    W = np.zeros((n_problems, n_columns, n_features), X.dtype)
+    W = np.zeros((n_problems, n_columns, n_features), precision)
     if start is not None:
         flat = W.reshape(-1, n_features)
         flat[:, : X.shape[1]] = start[0]
         if bias is not None:
             flat[:, -1] = np.asarray(start[1]) / bias
 
-    stopped = False
+    def report(n_iter: int, best: Best) -> bool | None:
+        assert on_iteration is not None
+        return on_iteration(n_iter, lambda: best.solution(X.dtype, bias, tol, n_iter))
 
-    def report(n_iter: int, best: Best) -> bool:
-        nonlocal stopped
-        if on_iteration is not None:
-            objective, gap = float(best.primal.sum()), float(best.certified_gap.sum())
-            stopped = bool(
-                on_iteration(
-                    n_iter, objective, gap, lambda: best.solution(X.dtype, bias, tol, n_iter)
-                )
-            )
-        return stopped
-
+    iterations = Iterations(max_iter, None if on_iteration is None else report)
     goal = tol
     product = n_rows * n_features * n_problems * n_columns
-    if X.dtype == np.float64 and max(product, min(n_rows, n_features) ** 3) <= POLISHED_WORK:
+    if precision == np.float64 and max(product, min(n_rows, n_features) ** 3) <= POLISHED_WORK:
         goal = min(tol, loss.polished_gap)
+    task = Task(features, loss, costs, tol, goal, iterations)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        features = Features(X, bias, X.dtype, run)
         if not np.isfinite(features.square_sums).all():
             raise NotFiniteError(TOO_LARGE.format(X.dtype))
-        share = WIDTH_SHARE if start is None else STARTED_SHARE
-        width = _initial_width(features, loss, costs, share)
-        if start is None:
-            W, width = _sampled_start(features, loss, costs, W, width)
-        best, n_iter, width = _minimise(
-            features, loss, costs, W, width, tol, goal, max_iter, report
-        )
-        _certify(best, features, loss, costs, width)
-        if X.dtype != np.float64 and not (best.converged(tol) or stopped or n_iter == max_iter):
-            best, n_iter = _continue_in_double(
-                features, loss, cost, best, width, tol, n_iter, max_iter, report
-            )
-    return best.solution(X.dtype, bias, tol, n_iter)
+        width = _initial_width(task, WIDTH_SHARE if start is None else STARTED_SHARE)
+        if start is None and not small:
+            W, width = _sampled_start(task, W, width)
+        best, width = _minimise(task, W, width)
+        _certify(best, task, width)
+        if precision != X.dtype:
+            best.W = _rounded(task, best.W, X.dtype)
+            best.certify(task.start(best.W, width).evaluate())
+        elif X.dtype != np.float64 and not (best.converged(tol) or iterations.ended):
+            best = _continue_in_double(task, best, width)
+    return best.solution(X.dtype, bias, tol, iterations.n_iter)
 
 
-def _certify(best: Best, features: Features, loss: LinearLoss, cost: Array, width: float) -> None:
+def _certify(best: Best, task: Task, width: float) -> None:
     """Compute the certificate from fresh slacks: the current ones were updated step by step."""
     if not best.is_certified:
-        best.certify(Problems.start(features, loss, cost, best.W, width).evaluate())
+        best.certify(task.start(best.W, width).evaluate())
 
 
-def _continue_in_double(
-    features: Features,
-    loss: LinearLoss,
-    cost: Array,
-    best: Best,
-    width: float,
-    tol: float,
-    n_iter: int,
-    max_iter: int,
-    on_iteration: Report,
-) -> tuple[Best, int]:
+def _continue_in_double(task: Task, best: Best, width: float) -> Best:
     """Continue in double precision: the last steps towards a corner need its digits.
 
     The gap reported in an iteration is that of the coefficients before they are rounded. Gaps that
     were computed in single precision are not valid bounds in double precision, so `best` is reset.
     """
-    single, double = features.precision, np.dtype(np.float64)
-    features, loss = replace(features, precision=double), loss.cast(double)
-    costs = np.atleast_2d(np.asarray(cost, double))[:, None]
-    W = best.W.astype(double)
-    center = _center(loss, best, double)
+    single, double = task.features.precision, np.dtype(np.float64)
+    task = replace(task.cast(double), goal=task.tol)
     # Few steps are left, which must be exact.
-    problems = Problems.start(features, loss, costs, W, width, center)
-    best, n_further, width = _take_newton_steps(
-        problems, tol, tol, max_iter - n_iter, lambda n, best: on_iteration(n_iter + n, best)
-    )
-    best.W = _rounded(features, loss, costs, best.W, single)
-    _certify(best, features, loss, costs, width)
-    return best, n_iter + n_further
+    problems = task.start(best.W.astype(double), width, _center(task.loss, best, double))
+    best, width = _take_newton_steps(task, problems)
+    best.W = _rounded(task, best.W, single)
+    _certify(best, task, width)
+    return best
 
 
-def _rounded(
-    features: Features, loss: LinearLoss, cost: Array, W: Array, dtype: np.dtype[Any]
-) -> Array:
+def _rounded(task: Task, W: Array, dtype: np.dtype[Any]) -> Array:
     """Round ``W`` to ``dtype``, and return the best of several slightly stretched versions of it.
 
     Many rows without loss lie exactly on the margin. Rounding would push half of them across it and
@@ -461,19 +387,19 @@ def _rounded(
     lowest, best = np.full(len(W), np.inf), W
     for stretch in STRETCHES:
         rounded = (W * (1.0 + stretch * rounding_unit(dtype))).astype(dtype).astype(W.dtype)
-        objective = Problems.start(features, loss, cost, rounded, 1.0).objective()
+        objective = task.start(rounded, 1.0).objective()
         better = objective < lowest
         lowest = np.where(better, objective, lowest)
         best = np.where(better[:, None, None], rounded, best)
     return best
 
 
-def _initial_width(features: Features, loss: LinearLoss, cost: Array, share: float) -> float:
+def _initial_width(task: Task, share: float) -> float:
     """Return the loss's own width or, if it has corners, one in proportion to the data."""
-    if loss.own_width > 0.0:
-        return loss.own_width
+    if task.loss.own_width > 0.0:
+        return task.loss.own_width
     # If all costs are 0, any width will do.
-    return share * _dual_curvature(features, cost) or 1.0
+    return share * _dual_curvature(task.features, task.cost) or 1.0
 
 
 def _dual_curvature(features: Features, cost: Array) -> float:
@@ -482,16 +408,21 @@ def _dual_curvature(features: Features, cost: Array) -> float:
     return mean_cost * float(features.square_sums.sum(dtype=np.float64)) / features.shape[0]
 
 
-def _sampled_start(
-    features: Features, loss: LinearLoss, cost: Array, W: Array, width: float
-) -> tuple[Array, float]:
+def _sampled_start(task: Task, W: Array, width: float) -> tuple[Array, float]:
     """Return coefficients and width to start from: a rough solution on a fourth of the rows."""
-    n_rows, n_features = features.shape
+    n_rows, n_features = task.features.shape
     enough = max(SAMPLED_ROWS, SAMPLED_ROWS_PER_FEATURE * n_features)
-    if n_rows < enough or not features.is_dense:
+    if n_rows < enough or not task.features.is_dense:
         return W, width
     rows = slice(None, None, SAMPLING)
-    sample = features.take(rows), loss.take_rows(rows), SAMPLING * cost[..., rows]
-    W, width = _sampled_start(*sample, W, width)
-    best, _, width = _minimise(*sample, W, width, SAMPLED_TOL, SAMPLED_TOL, SAMPLED_STEPS)
+    sample = Task(
+        task.features.take(rows),
+        task.loss.take_rows(rows),
+        SAMPLING * task.cost[..., rows],
+        tol=SAMPLED_TOL,
+        goal=SAMPLED_TOL,
+        iterations=Iterations(SAMPLED_STEPS),
+    )
+    W, width = _sampled_start(sample, W, width)
+    best, width = _minimise(sample, W, width)
     return best.W, width

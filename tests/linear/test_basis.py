@@ -84,7 +84,7 @@ def test_callbacks_get_coefficients_of_the_features():
     X, y = rows()
     shapes = []
 
-    def see(n_iter, objective, gap, solution):
+    def see(n_iter, solution):
         shapes.append(solution().coef.shape)
 
     linear.solve(X, loss_of("squared_hinge", y), np.ones(len(y)), on_iteration=see)

@@ -146,7 +146,8 @@ def test_gap_bounds_the_suboptimality(name, tol):
     best = solve(X, loss, cost, tol=1e-9)
     gaps = []
 
-    def check(n_iter, value, gap, solution):
+    def check(n_iter, solution):
+        value, gap = solution().objective, solution().dual_gap
         gaps.append(gap)
         assert gap >= 0.0
         assert value - gap <= best.objective * (1 + 1e-12) <= value * (1 + 2e-12)
@@ -185,7 +186,7 @@ def test_a_callback_can_stop_in_any_iteration():
     X, loss, cost = X.astype(np.float32), make_loss("hinge", y), np.ones(len(y))
     whole = solve(X, loss, cost)
     for last in range(1, whole.n_iter + 1):
-        found = solve(X, loss, cost, on_iteration=lambda n, *rest, last=last: n == last)
+        found = solve(X, loss, cost, on_iteration=lambda n, solution, last=last: n == last)
         assert found.n_iter == last
         assert found.coef.dtype == np.float32
         limited = solve(X, loss, cost, max_iter=last)
@@ -342,10 +343,9 @@ def test_on_iteration_stops(name):
     X, y = digits()
     seen = []
 
-    def stop(n_iter, value, gap, solution):
+    def stop(n_iter, solution):
         seen.append(solution())
         assert isinstance(seen[-1], LinearSolution)
-        assert seen[-1].objective == value
         return n_iter == 3
 
     found = solve(X, make_loss(name, y), np.ones(len(y)), on_iteration=stop)
@@ -515,7 +515,7 @@ def test_the_number_of_threads_does_not_change_a_bit(name, dtype, make):
     assert one.dual_gap == two.dual_gap
 
 
-@pytest.mark.parametrize(("shape", "shared"), [((400, 30), False), ((6000, 400), True)])
+@pytest.mark.parametrize(("shape", "shared"), [((3000, 60), False), ((6000, 400), True)])
 def test_directions_of_small_problems_stay_on_one_thread(shape, shared):
     given = []
 
