@@ -63,6 +63,7 @@ __all__ = [
 
 # Features that are stored densely, the most frequent ones.
 FREQUENT = 32
+BLOCK_ROWS = 1024
 # Problems that share products: a product for ten costs much less than ten products.
 GROUP_SIZE = 10
 # X is cut into pieces of at least so many entries, and at most so many pieces, for the threads.
@@ -185,8 +186,10 @@ class SparseRowSpace(RowSpace):
         n_shared = int(np.count_nonzero(count > 1))
         n_frequent = min(FREQUENT, n_shared)
         dtype = features.precision
-        self.frequent = np.empty((n_rows, n_frequent + 1), dtype)
-        self.frequent[:, :n_frequent] = X[:, order[:n_frequent]].toarray()
+        self.frequent = np.zeros((n_rows, n_frequent + 1), dtype, order="F")
+        for column, feature in zip(self.frequent.T, order[:n_frequent], strict=False):
+            entries = slice(X.indptr[feature], X.indptr[feature + 1])
+            column[X.indices[entries]] = X.data[entries]
         self.frequent[:, -1] = self.bias
         self._dense = self.frequent[:, :n_frequent]
         rest = X[:, order[n_frequent:n_shared]].astype(dtype, copy=False)
@@ -254,9 +257,14 @@ class _Inverse:
 
     def __init__(self, space: RowSpace, curved: Array, ridge: Array, width: float) -> None:
         self.curved, self.width = curved.copy(), width
-        rows = np.flatnonzero(curved)
-        F = space.frequent[rows]
-        gram = F.T @ (F / (ridge[rows] + space.diagonal[rows])[:, None])
+        weight = curved / (ridge + space.diagonal)
+        n_frequent = space.frequent.shape[1]
+        gram = np.zeros((n_frequent, n_frequent), space.frequent.dtype)
+        # Blocks that stay in the cache.
+        for first in range(0, len(weight), BLOCK_ROWS):
+            rows = slice(first, first + BLOCK_ROWS)
+            F = space.frequent[rows].T
+            gram += (F * weight[rows]) @ F.T
         gram.flat[:: len(gram) + 1] += 1.0
         self.factor, _ = POTRF[gram.dtype.char](gram.T, lower=1)
 
