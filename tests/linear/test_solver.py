@@ -545,3 +545,16 @@ def test_conjugate_gradients_reach_the_direct_solution(n_features, sparse):
         iterated = solve(wide, make_loss(name, y), np.ones(3000), tol=1e-6)
         assert_allclose(iterated.objective, direct.objective, rtol=1e-6)
         assert not iterated.coef[..., n_features:].any()
+
+
+def test_single_precision_that_lacks_digits_goes_on_in_double():
+    rng = np.random.default_rng(9)
+    X = rng.normal(size=(3000, 60)).astype(np.float32)
+    y = (X[:, 0] + rng.normal(size=len(X)) > 0).astype(int)
+    loss, seen = make_loss("hinge", y), []
+    found = solve(X, loss, np.ones(len(X)), tol=1e-7, on_iteration=lambda n, _: seen.append(n))
+    assert found.converged
+    assert found.n_iter == len(seen)
+    assert found.coef.dtype == np.float32
+    double = solve(X.astype(np.float64), loss, np.ones(len(X)), tol=1e-9)
+    assert_allclose(found.objective, double.objective, rtol=2e-7)
