@@ -18,8 +18,12 @@ __all__ = ["Features", "Run", "as_dense", "run_serially"]
 BLOCK_ROWS = 8192
 # Entries of X that one thread multiplies at a time, casting them first if the dtypes differ.
 PIECE_ENTRIES = 2**21
+SPARSE_PIECE_ENTRIES = 2**18
 # Sparse rows are made dense in blocks of at most this many entries.
 DENSE_ENTRIES = 2**20
+# Sparse rows are multiplied with so many coefficients at a time: the work is then shared without a
+# copy of all coefficients for each thread.
+SPARSE_COLUMNS = 5
 # Rows per feature from which the spectrum is estimated: a preconditioner need not be exact.
 SPECTRUM_ROWS = 8
 
@@ -57,7 +61,7 @@ class Features:
     """X with one more column that holds the constant ``bias``, or X alone if that is None.
 
     The column is never stored. ``X`` is an array or a CSR matrix. Results have the dtype
-    ``precision``; if X has another, it is cast piece by piece and never as a whole.
+    ``precision``; if X has another, an array is cast piece by piece and never as a whole.
     """
 
     X: Any
@@ -92,7 +96,8 @@ class Features:
         The cut depends on sizes alone, so that the number of threads changes no bit of a result.
         """
         n_rows = self.X.shape[0]
-        size = max(1, PIECE_ENTRIES * n_rows // max(1, self.n_stored))
+        n_entries = PIECE_ENTRIES if self.is_dense else SPARSE_PIECE_ENTRIES
+        size = max(1, n_entries * n_rows // max(1, self.n_stored))
         cuts = [slice(first, min(first + size, n_rows)) for first in range(0, n_rows, size)]
         view = self.X.__getitem__ if self.is_dense else partial(_view_of_rows, self.X)
         return [(cut, view(cut)) for cut in cuts]
@@ -115,16 +120,31 @@ class Features:
     def scores_transposed(self, R: Array) -> Array:
         """Return the transpose of ``scores`` applied to ``R`` (problems, columns, rows)."""
         flat = R.reshape(R.shape[0] * R.shape[1], R.shape[2])
+        multiply = self._transposed_dense if self.is_dense else self._transposed_sparse
+        W = multiply(flat)
+        if self.bias is not None:
+            W = np.concatenate([W, self.bias * flat.sum(axis=1, keepdims=True)], axis=1)
+        return W.reshape(*R.shape[:-1], self.shape[1])
+
+    def _transposed_dense(self, flat: Array) -> Array:
         parts: list[Any] = [None] * len(self.pieces)
 
         def multiply(k: int, cut: slice, piece: Any) -> None:
             parts[k] = flat[:, cut] @ self._cast(piece)
 
         self.run([partial(multiply, k, *piece) for k, piece in enumerate(self.pieces)])
-        W = np.asarray(sum(parts[1:], start=parts[0]))
-        if self.bias is not None:
-            W = np.concatenate([W, self.bias * flat.sum(axis=1, keepdims=True)], axis=1)
-        return W.reshape(*R.shape[:-1], self.shape[1])
+        return np.asarray(sum(parts[1:], start=parts[0]))
+
+    def _transposed_sparse(self, flat: Array) -> Array:
+        W = np.empty((len(flat), self.X.shape[1]), flat.dtype)
+        X = self._cast(self.X)
+
+        def multiply(first: int) -> None:
+            some = slice(first, first + SPARSE_COLUMNS)
+            W[some] = flat[some] @ X
+
+        self.run([partial(multiply, first) for first in range(0, len(flat), SPARSE_COLUMNS)])
+        return W
 
     def _cast(self, rows_of_X: Any) -> Any:
         return rows_of_X.astype(self.precision, copy=False)

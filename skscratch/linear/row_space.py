@@ -376,7 +376,7 @@ class _Group:
         self.loss = loss.take_problems(numbers)
         self.cost = cost[numbers if len(cost) > 1 else slice(None), 0]
         self.a, self.beta = best.W[numbers, 0, :-1], best.W[numbers, 0, -1]
-        self.Ka = space(self.a)
+        self.Ka = space(self.a) if self.a.any() else np.zeros_like(self.a)
         self.n_steps = 0
         # The loss's own width is not part of it.
         self.width = np.maximum(width[numbers] - loss.own_width, 0.0).astype(self.a.dtype)
