@@ -46,6 +46,8 @@ LINEAR = [
     "systems",
     "problems",
     "best",
+    "task",
+    "small",
     "row_space",
     "basis",
     "directions",

@@ -42,7 +42,7 @@ def minimise_small(task: Task, W: Array, width: float) -> tuple[Best, bool]:
     rows, loss, cost = task.features.rows(), task.loss, task.cost
     best = Best(W, np.empty((*W.shape[:2], len(rows))))
     problems = [
-        _Problem(rows, loss.take_problems(np.array([k])), cost[k % len(cost), 0], W[k, 0], width)
+        _SmallProblem(rows, loss.take_problems(np.array([k])), cost[k % len(cost), 0], W[k, 0], width)
         for k in range(len(W))
     ]
     unfinished = list(enumerate(problems))
@@ -62,7 +62,7 @@ def minimise_small(task: Task, W: Array, width: float) -> tuple[Best, bool]:
     return best, n_steps == STALLED and bool(unfinished)
 
 
-class _Problem:
+class _SmallProblem:
     """One problem of one column: its coefficients, its dual point, and the best of both so far."""
 
     def __init__(self, rows: Array, loss: LinearLoss, cost: Array, w: Array, width: float) -> None:
