@@ -47,11 +47,11 @@ LINEAR = [
     "problems",
     "best",
     "task",
+    "line_search",
     "small",
     "row_space",
     "basis",
     "directions",
-    "line_search",
     "solver",
     "l1",
 ]

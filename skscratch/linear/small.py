@@ -42,7 +42,9 @@ def minimise_small(task: Task, W: Array, width: float) -> tuple[Best, bool]:
     rows, loss, cost = task.features.rows(), task.loss, task.cost
     best = Best(W, np.empty((*W.shape[:2], len(rows))))
     problems = [
-        _SmallProblem(rows, loss.take_problems(np.array([k])), cost[k % len(cost), 0], W[k, 0], width)
+        _SmallProblem(
+            rows, loss.take_problems(np.array([k])), cost[k % len(cost), 0], W[k, 0], width
+        )
         for k in range(len(W))
     ]
     unfinished = list(enumerate(problems))
