@@ -359,33 +359,13 @@ def draw(results: dict[str, Any], file: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    found = [(name, r) for name, r in results["workloads"].items() if "failed" not in r]
-    n_small = len(results["growth"])
-    figure = plt.figure(
-        figsize=(9, 1.4 + 0.26 * len(found) + (3 if n_small else 0)), layout="constrained"
-    )
-    above, *below = figure.subfigures(
-        2 if n_small else 1,
-        1,
-        squeeze=False,
-        height_ratios=[1 + 0.26 * len(found), 3][: 1 + bool(n_small)],
-    )[:, 0]
-    axis = above.subplots()
-    for k, (name, result) in enumerate(reversed(found)):
-        color = "C0" if result["reached"] else "C1"
-        axis.plot(result["interval"], [k, k], color=color, linewidth=2)
-        axis.plot(result["ratio"], k, "o", color=color)
-        axis.plot([WORKLOADS[name].goal] * 2, [k - 0.4, k + 0.4], color="black")
-    axis.axvline(1, color="lightgray", zorder=0)
-    axis.set_yticks(range(len(found)), [name for name, _ in reversed(found)])
-    axis.set(
-        xscale="log",
-        xlabel="time of LinearSVC (or of one thread) ÷ ours, with its 95 % interval; "
-        "black: the goal; orange: not reached",
-    )
-    axis.xaxis.set_major_formatter("{x:g}")
-    if below:
-        panels = below[0].subplots(1, n_small, squeeze=False)[0]
+    n_ratios = sum("failed" not in result for result in results["workloads"].values())
+    heights = [1.5 + 0.26 * n_ratios, *([3] if results["growth"] else [])]
+    figure = plt.figure(figsize=(9, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    _draw_ratios(results["workloads"], parts[0].subplots())
+    if results["growth"]:
+        panels = parts[1].subplots(1, len(results["growth"]), squeeze=False)[0]
         for axis, (name, grown) in zip(panels, results["growth"].items(), strict=True):
             sizes, seconds = np.array(grown["sizes"]), np.array(grown["seconds"])
             axis.loglog(sizes, seconds, "o-", label=f"power {grown['exponent']:.2f}")
@@ -396,6 +376,36 @@ def draw(results: dict[str, Any], file: Path) -> None:
             axis.legend()
     figure.savefig(file, dpi=120)
     plt.close(figure)
+
+
+def _draw_ratios(workloads: dict[str, Any], axis: Any) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    # From the top to the bottom as in the table.
+    found = [(name, r) for name, r in workloads.items() if "failed" not in r][::-1]
+    for k, (name, result) in enumerate(found):
+        color = "C0" if result["reached"] else "C1"
+        axis.plot(result["interval"], [k, k], color=color, linewidth=2)
+        axis.plot(result["ratio"], k, "o", color=color)
+        axis.plot([WORKLOADS[name].goal] * 2, [k - 0.4, k + 0.4], color="black")
+    axis.axvline(1, color="lightgray", zorder=0)
+    axis.set_yticks(range(len(found)), [name for name, _ in found])
+    axis.set(xscale="log", xlabel="time of LinearSVC, or of one thread, ÷ ours (95 % interval)")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.legend(
+        handles=[
+            Line2D([], [], color="C0", marker="o", label="goal reached"),
+            Line2D([], [], color="C1", marker="o", label="goal not reached"),
+            Line2D([], [], color="black", label="goal"),
+        ],
+        ncols=3,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        frameon=False,
+    )
 
 
 # ---- the command line ----------------------------------------------------------------------------
