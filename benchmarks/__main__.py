@@ -11,7 +11,7 @@ COMMANDS = {
     "speed": "training compared with Keras, PyTorch and scikit-learn",
     "shares": "where the time of training goes",
     "autoencoder": "what the recipes for autoencoders reach on MNIST",
-    "linear_svm": "LinearSVM compared with LinearSVC",
+    "linear_svm": "training speed and memory of LinearSVM compared with LinearSVC",
     "reports": "the experiments of five student reports, in skscratch and in Keras",
     "results": "insert measured figures into the Markdown pages",
 }

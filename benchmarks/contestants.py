@@ -1,8 +1,9 @@
 """The process of one contestant: it waits for its turn, trains, and reports its result.
 
-The first line of standard input is the task, each further one a turn: the number of epochs, and the
-seed of initial weights and batches. Every answer is one line of JSON. Only the standard library is
-imported before the library of the contestant, so that its import can be timed.
+The first line of standard input is the task, each further one a turn: the number of epochs, or of
+fits of a linear machine, and the seed of initial weights and batches. Every answer is one line of
+JSON. Only the standard library is imported before the library of the contestant, so that its import
+can be timed.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class Data:
 # Trains for some epochs from a seed, and returns the quality reached: the mean loss over the last
 # epoch, as the library itself reports it.
 TrainOnce = Callable[[int, int], float]
+# The same as one turn: returns the seconds, and what else was measured.
+Turn = Callable[[int, int], dict[str, Any]]
 
 
 def estimator(task: dict[str, Any], ours: bool) -> Any:
@@ -322,6 +325,22 @@ def prepare(task: dict[str, Any]) -> TrainOnce:
     return (of_keras if who == KERAS else of_pytorch)(task, data)
 
 
+def prepare_turn(task: dict[str, Any]) -> Turn:
+    """Return the function that takes one turn."""
+    if task["kind"] == "linear":
+        from benchmarks.linear_fits import LinearFits
+
+        return LinearFits(task)
+    train_once = prepare(task)
+
+    def turn(epochs: int, seed: int) -> dict[str, Any]:
+        began = perf_counter()
+        loss = train_once(epochs, seed)
+        return {"seconds": perf_counter() - began, "loss": loss}
+
+    return turn
+
+
 def main() -> None:
     """Answer the parent process until the input ends."""
     # Libraries may print: only answers go to the original standard output.
@@ -342,13 +361,11 @@ def main() -> None:
     warnings.simplefilter("ignore")
     package = PACKAGES.get(task["contestant"])
     version = sys.modules[package].__version__ if package else modules[0].__version__
-    train_once = prepare(task)
+    turn = prepare_turn(task)
     answer(import_seconds=seconds, version=version)
     for line in sys.stdin:
-        began = perf_counter()
-        loss = train_once(*json.loads(line))
-        seconds = perf_counter() - began
-        answer(seconds=seconds, loss=loss, peak_mib=peak_memory())
+        result = turn(*json.loads(line))
+        answer(**result, peak_mib=peak_memory())
 
 
 if __name__ == "__main__":

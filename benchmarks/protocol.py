@@ -1,8 +1,8 @@
 """The rules of a measurement: processes that take turns, and ratios of times with their spread.
 
 No absolute time is a result: the machines are shared and noisy. The result is the median of the
-ratios of neighbouring turns, with its spread. The processes that are measured import this module:
-it imports only the standard library at the top.
+ratios of neighbouring turns, with its spread or its 95 % bootstrap interval. The processes that are
+measured import this module: it imports only the standard library at the top.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import resource
 import subprocess
 import sys
@@ -26,7 +27,7 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 # Threads of some libraries go on spinning for a while after their turn.
 REST_SECONDS = 0.5
 # Raised if what is measured, or how, or its files change: earlier results do not count then.
-EDITION = 3
+EDITION = 4
 MARK = f"benchmarks, edition {EDITION}"
 # These may hold NumPy to the kernels of an older processor. Without them every library chooses
 # those of the processor at hand.
@@ -37,7 +38,8 @@ class Contestant:
     """A process that trains when it is its turn, and waits otherwise."""
 
     def __init__(self, task: dict[str, Any], process: subprocess.Popen[str], log: IO[str]) -> None:
-        self.name: str = task["contestant"]
+        # A library that competes with itself needs two titles.
+        self.name: str = task.get("title", task["contestant"])
         self.process, self.log = process, log
         self.facts = self._ask(task)
 
@@ -83,20 +85,23 @@ class Contestant:
         return answer
 
     def train_once(self, epochs: int, seed: int = 0) -> dict[str, Any]:
-        """Train for some epochs; return seconds, loss and peak memory."""
+        """Take one turn of some epochs, or fits; return seconds and what else was measured."""
         sleep(REST_SECONDS)
         return self._ask([epochs, seed])
+
+
+def warm_up(contestants: list[Contestant]) -> dict[str, dict[str, Any]]:
+    """Let each train for one epoch, or fit once, before any turn counts."""
+    return {contestant.name: contestant.train_once(1) for contestant in contestants}
 
 
 def take_turns(
     contestants: list[Contestant], epochs: dict[str, int], repetitions: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Train in turn, A B A B …, after a warm-up epoch each; every round has its seed."""
-    for contestant in contestants:
-        contestant.train_once(1)
+    """Train in turn, A B B A A B …, so that none is always first; every round has its seed."""
     turns: dict[str, list[dict[str, Any]]] = {c.name: [] for c in contestants}
     for seed in range(repetitions):
-        for contestant in contestants:
+        for contestant in contestants if seed % 2 == 0 else reversed(contestants):
             turns[contestant.name].append(contestant.train_once(epochs[contestant.name], seed))
     return turns
 
@@ -105,6 +110,14 @@ def ratio(numerators: list[float], denominators: list[float]) -> dict[str, float
     """Return the median of the ratios of neighbours, and their spread."""
     ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
     return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
+
+
+def bootstrap_interval(values: list[float], draws: int = 10_000) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the median, always the same for the same values."""
+    generator = random.Random(0)
+    medians = sorted(median(generator.choices(values, k=len(values))) for _ in range(draws))
+    outside = draws // 40
+    return medians[outside], medians[-1 - outside]
 
 
 def peak_memory() -> float:
@@ -131,12 +144,30 @@ def facts() -> dict[str, Any]:
         "system": f"{platform.system()} on {platform.machine()}",
         "processor": _processor(),
         "processors": os.cpu_count(),
+        "BLAS kernel": _kernel(),
     }
 
 
 def format_facts(facts: dict[str, Any]) -> str:
     """Return the facts as one line of text."""
     return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def _kernel() -> str:
+    """Return what BLAS chooses in a process of a contestant."""
+    code = (
+        "import numpy, threadpoolctl\n"
+        "info = threadpoolctl.threadpool_info()\n"
+        "print(*{library.get('architecture', 'unknown') for library in info})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={name: value for name, value in os.environ.items() if name not in KERNEL_VARIABLES},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip() or "unknown"
 
 
 def _processor() -> str:

@@ -73,6 +73,7 @@ def run_workload(
         missing = {c.name: c.facts["missing"] for c in started if "missing" in c.facts}
         present = [c for c in started if c.name not in missing]
         epochs = {c.name: min(workload.epochs_of(c.name), task["epochs"]) for c in present}
+        protocol.warm_up(present)
         turns = protocol.take_turns(present, epochs, repetitions)
         # Those that train for fewer epochs are compared with us after as many.
         losses = {

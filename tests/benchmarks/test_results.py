@@ -126,6 +126,25 @@ def test_the_readme_follows_when_a_benchmark_is_inserted(pages):
     assert "test accuracy (recipe `poor`) | 91.00% |" in readme
 
 
+def test_the_readme_says_on_which_data_the_svm_has_which_speed(pages):
+    benchmark = pages / "linear_svm.md"
+    ratios = {"latent": "90.10", "pixels-hinge": "9.90", "newsgroups": "1.10"}
+    ratios |= {"newsgroups-hinge": "0.45", "newsgroups-l1": "0.30", "iris": "0.10"}
+    benchmark.write_text(
+        "| workload | ratio (95 % interval) | goal |\n|---|---|---|\n"
+        + "".join(f"| {name} | {ratio} (0.1 to 99) | 1 |\n" for name, ratio in ratios.items()),
+        encoding="utf-8",
+    )
+    run("svm", benchmark)
+    readme = results.README.read_text(encoding="utf-8")
+    assert (
+        "| LinearSVM on 60,000 dense rows: speed relative to LinearSVC | 9.90 to 90.10 |" in readme
+    )
+    assert "| LinearSVM on text in 20 classes (newsgroups): speed relative to LinearSVC " in readme
+    assert "| 0.45 to 1.10 |" in readme
+    assert "reviews" not in readme
+
+
 def test_a_comparison_is_a_table_of_its_rows():
     kinds = {"what": "XOR", "report": 1, "kind": "percent"}
     figures = {"figure": 0.9, "keras": None, "ours": 0.95, "best": 0.97, "rival": 0.95}
