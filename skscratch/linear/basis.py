@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
 from skscratch.linear.arrays import Array
+from skscratch.linear.products import count_places
 
 __all__ = ["Coordinates", "fewer_coordinates"]
 
@@ -41,7 +42,7 @@ def fewer_coordinates(X: Any) -> Coordinates | None:
     """Return coordinates that are worth it, or None."""
     n_rows, n_features = X.shape
     if not isinstance(X, np.ndarray):
-        used = np.flatnonzero(np.bincount(X.indices[: X.nnz], minlength=n_features))
+        used = np.flatnonzero(count_places(X.indices[: X.nnz], n_features))
         return UsedFeatures(X, used) if 0 < MIN_RATIO * len(used) <= n_features else None
     if X.dtype != np.float64 or n_rows > MAX_ROWS or n_features < MIN_RATIO * n_rows:
         return None

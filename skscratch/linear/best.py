@@ -61,9 +61,9 @@ class Best:
         self.is_certified = False
         self._milestone = np.full(len(W), np.inf)
 
-    def expand(self) -> None:
-        """Turn `W` into coefficients."""
-        self.W, self._expand = self._expand(self.W), lambda W: W
+    def expand(self, W: Array | None = None) -> None:
+        """Turn `W` into coefficients, which are given if they are known."""
+        self.W, self._expand = self._expand(self.W) if W is None else W, lambda W: W
 
     @property
     def gap(self) -> Array:

@@ -129,7 +129,8 @@ class Problems:
         """Return dual point, gradient, objective and gap."""
         p = self.dual_point(self.S)
         R = self.loss.slack_changes_transposed(p * self.cost)
-        G = self.W + self.features.scores_transposed(R)
+        G = self.features.scores_transposed(R)
+        G += self.W
         fenchel_gap = self._total(self.loss.fenchel_gap(self.S, p))
         point = Point(p, G, self.objective(), 0.5 * inner(G, G), fenchel_gap)
         if not np.isfinite(point.primal + point.gap).all():

@@ -12,13 +12,24 @@ from scipy import sparse
 
 from skscratch.linear.arrays import Array
 
-__all__ = ["Features", "Run", "as_dense", "run_serially"]
+__all__ = [
+    "Features",
+    "Run",
+    "as_dense",
+    "blocks_of_entries",
+    "count_places",
+    "run_serially",
+    "square_sums",
+    "view_of_rows",
+]
 
 # Rows gathered at a time for a Gram matrix: large enough for BLAS, small enough to copy.
 BLOCK_ROWS = 8192
 # Entries of X that one thread multiplies at a time, casting them first if the dtypes differ.
 PIECE_ENTRIES = 2**21
 SPARSE_PIECE_ENTRIES = 2**18
+# Entries of sparse rows that are copied at a time.
+SUMMED_ENTRIES = 2**18
 # Sparse rows are made dense in blocks of at most this many entries.
 DENSE_ENTRIES = 2**20
 # Sparse rows are multiplied with so many coefficients at a time: the work is then shared without a
@@ -99,34 +110,50 @@ class Features:
         n_entries = PIECE_ENTRIES if self.is_dense else SPARSE_PIECE_ENTRIES
         size = max(1, n_entries * n_rows // max(1, self.n_stored))
         cuts = [slice(first, min(first + size, n_rows)) for first in range(0, n_rows, size)]
-        view = self.X.__getitem__ if self.is_dense else partial(_view_of_rows, self.X)
+        view = self.X.__getitem__ if self.is_dense else partial(view_of_rows, self.X)
         return [(cut, view(cut)) for cut in cuts]
 
     def scores(self, W: Array) -> Array:
         """Return (problems, columns, rows) for coefficients (problems, columns, features)."""
         flat = W.reshape(-1, W.shape[-1])
         n_features = self.X.shape[1]
-        transposed = np.ascontiguousarray(flat[:, :n_features].T)
         Z = np.empty((len(flat), self.X.shape[0]), W.dtype)
+        for some in self._groups_of_columns(len(flat)):
+            transposed = np.ascontiguousarray(flat[some, :n_features].T)
 
-        def multiply(cut: slice, piece: Any) -> None:
-            Z[:, cut] = (self._cast(piece) @ transposed).T
+            def multiply(cut: slice, piece: Any) -> None:
+                Z[some, cut] = (self._cast(piece) @ transposed).T  # noqa: B023  used at once
 
-        self.run([partial(multiply, *piece) for piece in self.pieces])
+            self.run([partial(multiply, *piece) for piece in self.pieces])
         if self.bias is not None:
             Z += self.bias * flat[:, n_features:]
         return Z.reshape(*W.shape[:-1], self.X.shape[0])
 
+    def _groups_of_columns(self, n_columns: int) -> list[slice]:
+        """Return which coefficients to multiply at a time; they are copied for it."""
+        size = n_columns if self.is_dense else SPARSE_COLUMNS
+        return [slice(first, first + size) for first in range(0, n_columns, size)]
+
     def scores_transposed(self, R: Array) -> Array:
         """Return the transpose of ``scores`` applied to ``R`` (problems, columns, rows)."""
         flat = R.reshape(R.shape[0] * R.shape[1], R.shape[2])
-        multiply = self._transposed_dense if self.is_dense else self._transposed_sparse
-        W = multiply(flat)
+        n_features = self.X.shape[1]
+        W = np.empty((len(flat), self.shape[1]), R.dtype)
+        if self.is_dense:
+            W[:, :n_features] = self._multiply_transposed(flat)
+        else:
+            X = self._cast(self.X)
+
+            def multiply(some: slice) -> None:
+                W[some, :n_features] = flat[some] @ X
+
+            self.run([partial(multiply, some) for some in self._groups_of_columns(len(flat))])
         if self.bias is not None:
-            W = np.concatenate([W, self.bias * flat.sum(axis=1, keepdims=True)], axis=1)
+            W[:, n_features] = self.bias * flat.sum(axis=1)
         return W.reshape(*R.shape[:-1], self.shape[1])
 
-    def _transposed_dense(self, flat: Array) -> Array:
+    def _multiply_transposed(self, flat: Array) -> Array:
+        """Return ``flat @ X`` as a sum over the pieces of an array."""
         parts: list[Any] = [None] * len(self.pieces)
 
         def multiply(k: int, cut: slice, piece: Any) -> None:
@@ -134,17 +161,6 @@ class Features:
 
         self.run([partial(multiply, k, *piece) for k, piece in enumerate(self.pieces)])
         return np.asarray(sum(parts[1:], start=parts[0]))
-
-    def _transposed_sparse(self, flat: Array) -> Array:
-        W = np.empty((len(flat), self.X.shape[1]), flat.dtype)
-        X = self._cast(self.X)
-
-        def multiply(first: int) -> None:
-            some = slice(first, first + SPARSE_COLUMNS)
-            W[some] = flat[some] @ X
-
-        self.run([partial(multiply, first) for first in range(0, len(flat), SPARSE_COLUMNS)])
-        return W
 
     def _cast(self, rows_of_X: Any) -> Any:
         return rows_of_X.astype(self.precision, copy=False)
@@ -155,7 +171,7 @@ class Features:
         if self.is_dense:
             sums = np.einsum("ij,ij->j", self.X, self.X)
         else:
-            sums = np.asarray(self.X.multiply(self.X).sum(axis=0)).ravel()
+            sums = square_sums(self.X.indices[: self.X.nnz], self.X.data, self.X.shape[1])
         if self.bias is not None:
             sums = np.append(sums, self.bias**2 * self.X.shape[0])
         return np.asarray(sums, self.precision)
@@ -212,7 +228,30 @@ class Features:
         return gram
 
 
-def _view_of_rows(X: Any, rows: slice) -> Any:
+def blocks_of_entries(n_entries: int) -> list[slice]:
+    """Cut the entries of sparse rows into blocks whose copies are small."""
+    starts = range(0, n_entries, SUMMED_ENTRIES)
+    return [slice(first, min(first + SUMMED_ENTRIES, n_entries)) for first in starts]
+
+
+def count_places(places: Array, n_places: int) -> Array:
+    """Return how many entries have each place."""
+    count = np.zeros(n_places, np.intp)
+    for block in blocks_of_entries(len(places)):
+        count += np.bincount(places[block], minlength=n_places)
+    return count
+
+
+def square_sums(places: Array, values: Array, n_places: int) -> Array:
+    """Return the sum of the squares of the values in each place."""
+    sums = np.zeros(n_places)
+    for block in blocks_of_entries(len(places)):
+        squares = np.square(values[block], dtype=np.float64)
+        sums += np.bincount(places[block], weights=squares, minlength=n_places)
+    return sums
+
+
+def view_of_rows(X: Any, rows: slice) -> Any:
     """Return rows of a CSR matrix without copying their entries."""
     first, last = X.indptr[rows.start], X.indptr[rows.stop]
     # The constructor would copy views that cover less than half of their array.

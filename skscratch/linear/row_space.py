@@ -48,7 +48,15 @@ from skscratch.linear.problems import (
     Point,
     Problems,
 )
-from skscratch.linear.products import Features, Run, run_serially
+from skscratch.linear.products import (
+    Features,
+    Run,
+    blocks_of_entries,
+    count_places,
+    run_serially,
+    square_sums,
+    view_of_rows,
+)
 from skscratch.linear.task import Task
 
 __all__ = [
@@ -179,28 +187,30 @@ class SparseRowSpace(RowSpace):
 
     def __init__(self, features: Features) -> None:
         super().__init__(features)
-        X = features.X.tocsc()
-        n_rows = X.shape[0]
-        count = np.diff(X.indptr)
+        count = count_places(features.X.indices[: features.X.nnz], features.X.shape[1])
         order = np.argsort(-count, kind="stable")[: int(np.count_nonzero(count))]
+        count = count[order]
+        # The features as rows, the most frequent ones first.
+        T = _with_columns(features.X.astype(features.precision, copy=False), order).tocsc().T
+        n_rows = T.shape[1]
         n_shared = int(np.count_nonzero(count > 1))
         n_frequent = min(FREQUENT, n_shared)
-        dtype = features.precision
-        self.frequent = np.zeros((n_rows, n_frequent + 1), dtype, order="F")
-        for column, feature in zip(self.frequent.T, order[:n_frequent], strict=False):
-            entries = slice(X.indptr[feature], X.indptr[feature + 1])
-            column[X.indices[entries]] = X.data[entries]
+        self.frequent = np.zeros((n_rows, n_frequent + 1), T.dtype, order="F")
+        for k in range(n_frequent):
+            entries = slice(T.indptr[k], T.indptr[k + 1])
+            self.frequent[T.indices[entries], k] = T.data[entries]
         self.frequent[:, -1] = self.bias
         self._dense = self.frequent[:, :n_frequent]
-        rest = X[:, order[n_frequent:n_shared]].astype(dtype, copy=False)
+        rest, alone = view_of_rows(T, slice(n_frequent, n_shared)), slice(T.indptr[n_shared], None)
+        self.alone = square_sums(T.indices[alone], T.data[alone], n_rows).astype(T.dtype)
+        self.diagonal = square_sums(rest.indices, rest.data, n_rows).astype(T.dtype)
+        self.diagonal += self.alone
+        self.moved = self.alone
         n_pieces = self._n_pieces(features, rest.nnz)
         ends = np.searchsorted(rest.indptr, np.arange(1, n_pieces) * (rest.nnz / n_pieces))
-        cuts = zip([0, *ends], [*ends, rest.shape[1]], strict=True)
-        pieces = [sparse.csc_array(rest[:, first:last]) for first, last in cuts]
-        self.pieces = [(piece, piece.T) for piece in pieces]
-        self.alone = _square_sums_of_rows(X[:, order[n_shared:]]).astype(dtype)
-        self.diagonal = self.alone + _square_sums_of_rows(rest).astype(dtype)
-        self.moved = self.alone
+        cuts = zip([0, *ends], [*ends, rest.shape[0]], strict=True)
+        pieces = [view_of_rows(rest, slice(*cut)) for cut in cuts]
+        self.pieces = [(piece.T, piece) for piece in pieces]
 
     def __call__(self, V: Array) -> Array:
         """Return ``V K``, by two products with X."""
@@ -246,10 +256,14 @@ class DenseRowSpace(RowSpace):
         return product
 
 
-def _square_sums_of_rows(X: Any) -> Array:
-    squares = X.data.astype(np.float64) ** 2
-    sums: Array = np.bincount(X.indices, weights=squares, minlength=X.shape[0])
-    return sums
+def _with_columns(X: Any, order: Array) -> Any:
+    """Return a CSR matrix with these columns, in this order; the others must be empty."""
+    places = np.zeros(X.shape[1], X.indices.dtype)
+    places[order] = np.arange(len(order))
+    indices = np.empty_like(X.indices[: X.nnz])
+    for block in blocks_of_entries(X.nnz):
+        indices[block] = places[X.indices[block]]
+    return sparse.csr_array((X.data[: X.nnz], indices, X.indptr), (X.shape[0], len(order)))
 
 
 class _Inverse:

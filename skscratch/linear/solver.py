@@ -137,6 +137,8 @@ def _minimise_wide(task: Task, W: Array, width: float) -> tuple[Best, float]:
             best.p = rough.p.astype(W.dtype)
             W = coefficients(features, best.W)
             best.record(np.arange(len(W)), best.W, task.evaluate(W, best.p))
+            if task.iterations.ended or best.converged(task.tol):
+                best.expand(W)
     if not (task.iterations.ended or best.converged(task.tol)):
         minimise_in_row_space(task, best, widths)
         best.expand()
