@@ -29,7 +29,7 @@ BLOCK_ROWS = 8192
 PIECE_ENTRIES = 2**21
 SPARSE_PIECE_ENTRIES = 2**18
 # Entries of sparse rows that are copied at a time.
-SUMMED_ENTRIES = 2**18
+SUMMED_ENTRIES = 2**16
 # Sparse rows are made dense in blocks of at most this many entries.
 DENSE_ENTRIES = 2**20
 # Sparse rows are multiplied with so many coefficients at a time: the work is then shared without a
