@@ -69,8 +69,9 @@ __all__ = [
     "start_in_row_space",
 ]
 
-# Features that are stored densely, the most frequent ones.
+# Features that are stored densely: the most frequent ones, if so large a share of the rows has them.
 FREQUENT = 32
+FREQUENT_SHARE = 0.02
 BLOCK_ROWS = 1024
 # Problems that share products: a product for ten costs much less than ten products.
 GROUP_SIZE = 10
@@ -194,7 +195,8 @@ class SparseRowSpace(RowSpace):
         T = _with_columns(features.X.astype(features.precision, copy=False), order).tocsc().T
         n_rows = T.shape[1]
         n_shared = int(np.count_nonzero(count > 1))
-        n_frequent = min(FREQUENT, n_shared)
+        is_frequent = count[:FREQUENT] >= max(2.0, FREQUENT_SHARE * n_rows)
+        n_frequent = int(np.count_nonzero(is_frequent))
         self.frequent = np.zeros((n_rows, n_frequent + 1), T.dtype, order="F")
         for k in range(n_frequent):
             entries = slice(T.indptr[k], T.indptr[k + 1])
