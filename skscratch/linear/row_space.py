@@ -69,7 +69,7 @@ __all__ = [
     "start_in_row_space",
 ]
 
-# Features that are stored densely: the most frequent ones, if so large a share of the rows has them.
+# Features that are stored densely: the most frequent ones, if so many of the rows have them.
 FREQUENT = 32
 FREQUENT_SHARE = 0.02
 BLOCK_ROWS = 1024
@@ -485,12 +485,16 @@ class _Group:
 
     def advance(self, goal: float) -> None:
         """Take one step with every problem."""
-        self._tighten_smoothing()
+        self._move_centers()
         directions = self._newton_directions(goal)
         self.space.run([partial(self._step, k, newton) for k, newton in enumerate(directions)])
         self.n_steps += 1
         if self.n_steps % FRESH_STEPS == 0:
             self.Ka = self.space(self.a)
+        # One step suffices for each width.
+        fast = self.width * FAST_SHRINK
+        fast[fast < self.loss.own_width] = 0.0
+        self.width = np.where(self.is_smooth, fast, self.width)
         self.evaluate()
 
     def _step(self, k: int, newton: Direction) -> None:
@@ -513,21 +517,18 @@ class _Group:
         self.Ka[k] += step[1]
         self.beta[k] += step[2]
 
-    def _tighten_smoothing(self) -> None:
+    def _move_centers(self) -> None:
         """Update width and center of each smoothed problem that is solved; see `problems`."""
         is_solved = self.smooth_gap <= SOLVED_RATIO * self.fenchel_gap
-        solved = np.flatnonzero(is_solved & (self.width[:, 0] > 0.0))
+        solved = np.flatnonzero(is_solved & ~self.is_smooth[:, 0])
         if not len(solved):
             return
-        width, is_smooth = self.width[solved], self.is_smooth[solved]
-        self.center[solved] = np.where(is_smooth, 0.0, self.p[solved])
-        fast = width * FAST_SHRINK
-        fast[fast < self.loss.own_width] = 0.0
+        self.center[solved] = self.p[solved]
+        width = self.width[solved]
         is_exact = self.smooth_gap[solved] <= EXACT_RATIO * self.fenchel_gap[solved]
         shrunk = width * np.where(is_exact, FAST_SHRINK, self.shrink)[:, None]
-        slow = np.maximum(shrunk, np.minimum(width, self.least_width[solved]))
-        width = np.where(is_smooth, fast, slow).astype(width.dtype)
-        self.width[solved] = width
+        least = np.minimum(width, self.least_width[solved])
+        self.width[solved] = np.maximum(shrunk, least).astype(width.dtype)
         for k in solved:
             self.last[k] = None
         self._evaluate(solved)
