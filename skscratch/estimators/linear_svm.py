@@ -24,6 +24,7 @@ from skscratch.core.losses import Hinge, Loss, MulticlassHinge, SquaredHinge
 from skscratch.core.network import Network
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD, Averaged, Optimizer, Rate
+from skscratch.core.rows import as_rows
 from skscratch.core.schedules import Adaptive, InverseScaling
 from skscratch.core.training import Patience, TrainingRun, TrainingState, start, train
 from skscratch.core.workers import Workers
@@ -32,7 +33,7 @@ from skscratch.estimators._available import (
     available_if,
     check_streamed_weights,
 )
-from skscratch.estimators._data import as_rows, check_rows, check_weight
+from skscratch.estimators._data import check_rows, check_weight
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import (
