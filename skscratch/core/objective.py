@@ -22,7 +22,7 @@ from skscratch.core.rows import SparseRows
 
 PENALTY_BLOCK = 1 << 15
 # Entries of sparse targets that are made dense at a time.
-TARGET_ENTRIES = 1 << 18
+TARGET_ENTRIES = 1 << 16
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from skscratch.core.functions import Array
 
 Index = slice | NDArray[np.intp]
 # Entries of a product of sparse rows that are computed at a time.
-PRODUCT_ENTRIES = 1 << 19
+PRODUCT_ENTRIES = 1 << 17
 
 
 class Rows(Protocol):

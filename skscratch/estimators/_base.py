@@ -59,8 +59,8 @@ NOT_FINITE = (
 SMALLER_RATE = ", or choose a smaller learning_rate_init"
 # Values recorded for each epoch.
 HISTORY = ("loss", "validation_loss", "validation_score", "learning_rate", "gradient_norm")
-# Sparse rows to predict for at a time, and bytes for them with the largest number of threads. Blocks
-# without the width of the rows are small, but each one has a cost.
+# Sparse rows to predict for at a time, and bytes for them with the largest number of threads. They
+# need less memory than dense ones, but each block has a cost.
 SPARSE_PREDICT_ROWS, SPARSE_MEMORY = 2048, 1 << 29
 # The core's reason to stop -> `stop_reason_`.
 STOP_REASONS = {
