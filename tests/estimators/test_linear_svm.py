@@ -403,7 +403,7 @@ def test_a_stream_of_changing_dtype_keeps_its_momentum(average):
     for k in range(6):
         same.partial_fit(X, y, classes=[0, 1, 2])
         changing.partial_fit(X.astype([np.float64, np.float32][k % 2]), y, classes=[0, 1, 2])
-    assert changing._state.state.optimizer.t == same._state.state.optimizer.t
+    assert changing._state.step == same._state.step > 6
     np.testing.assert_allclose(changing.coef_, same.coef_, rtol=1e-3, atol=1e-5)
 
 
