@@ -108,7 +108,8 @@ class StreamProblem:
         if stream.weights is not None and stream.mean != _checksums(*solution):
             # Another solution was assigned: its mean begins here.
             new.step, new.weights = 0, None
-        before = new.step, new.weights or solution
+        mean = solution[0], solution[1] / (self.constant or 1.0)
+        before = new.step, new.weights or mean
         new.rng, new.squares = copy.deepcopy(stream.rng), stream.squares.copy()
         of_row = cost.mean(axis=1)
         total = float(of_row.sum())
@@ -119,13 +120,14 @@ class StreamProblem:
         order = new.rng.permutation(X.shape[0])
         # All problems learn equally fast, whatever the weights of their rows.
         rates = _rates(cost)
-        call = _Call(self, before, new, solution, rates, total, X, order, size)
+        call = _Call(self, before, new, mean, rates, total, X, order, size)
         call.run(target[order], (cost * rates)[order].astype(X.dtype))
         if not (np.isfinite(new.squares).all() and np.isfinite(call.V).all()):
             raise WeightsNotFiniteError
+        found = call.means[0], call.means[1] * (self.constant or 1.0)
         if self.average:
-            new.weights, new.mean = (call.W, call.b), _checksums(*call.means)
-        return new, call.means
+            new.weights, new.mean = (call.W, call.b), _checksums(*found)
+        return new, found
 
 
 class _Call:

@@ -722,21 +722,20 @@ class LinearSVM(
         )
         with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
             try:
-                solution = self._by_features(X.shape[1], scaling)
-                self._state, (W, b) = problem.learn(stream, solution, X, target, cost)
+                solution = self._by_features(X.shape[1])
+                self._state, (W, intercept) = problem.learn(stream, solution, X, target, cost)
             except WeightsNotFiniteError:
                 raise ValueError(f"The objective is not finite for {X.dtype}. {ADVICE}") from None
         # A view, of which a sparse product needs no copy.
-        self.coef_, self.intercept_ = _merged_if_two(W.T, b * (scaling or 1.0))
+        self.coef_, self.intercept_ = _merged_if_two(W.T, intercept)
 
-    def _by_features(self, n_features: int, scaling: float) -> tuple[Array, Array]:
-        """Return the current weights, shape (n_features, n_scores), and those of the constant."""
+    def _by_features(self, n_features: int) -> tuple[Array, Array]:
+        """Return the current weights, shape (n_features, n_scores), and intercepts."""
         before = self._solution_before(n_features)
         if before is None:
-            zero = np.zeros((), np.float64)
-            shape = (n_features, self._n_scores)
-            return np.broadcast_to(zero, shape), np.zeros(self._n_scores)
-        return before[0].T, before[1] / scaling if scaling else np.zeros(self._n_scores)
+            zeros = np.zeros(self._n_scores)
+            return np.broadcast_to(zeros, (n_features, self._n_scores)), zeros
+        return before[0].T, before[1]
 
     def _fit_sgd(
         self,
