@@ -117,7 +117,8 @@ class LinearSVM(
     solver : {'auto', 'newton-cg', 'sgd'}, default='auto'
         'newton-cg' solves all problems together by a truncated Newton method. 'sgd' takes
         subgradient steps on mini-batches, for data that arrive in pieces. 'auto' is 'newton-cg' in
-        `fit`, where it reached any accuracy faster at every size tried, and 'sgd' in `partial_fit`.
+        `fit`, where it reached any accuracy faster at every size tried, and 'sgd' in `partial_fit`,
+        which has learning rates of its own (AdaGrad).
     dual : bool or 'auto', default='auto'
         Accepted and checked as in `LinearSVC`, but without effect, because the solver works on the
         primal and the dual problem at once. True rules out ``penalty='l1'``, and False rules out
@@ -188,6 +189,9 @@ class LinearSVM(
 
     Keerthi, S. S. and DeCoste, D. (2005). A modified finite Newton method for fast solution of
     large scale linear SVMs. JMLR 6.
+
+    Duchi, J. et al. (2011). Adaptive subgradient methods for online learning and stochastic
+    optimization. JMLR 12.
 
     Crammer, K. and Singer, Y. (2001). On the algorithmic implementation of multiclass kernel-based
     vector machines. JMLR 2.
@@ -327,8 +331,9 @@ class LinearSVM(
 
         `coef_` and `intercept_` may have been assigned.
 
-        The rows of all calls together act as the training data, so the penalty counts less with
-        each call. Calls with similar numbers of rows work best.
+        Each feature has a learning rate of its own (AdaGrad), which suits words that are rarely
+        seen. Sparse rows stay sparse. The rows of all calls together act as the training data, so
+        the penalty counts less with each call.
 
         Parameters
         ----------
