@@ -26,9 +26,9 @@ topics = rng.integers(8, size=3000)
 
 
 def text(topic):
-    """Return thirty common words, and three of the topic's."""
+    """Return thirty common words, and four of the topic's."""
     common = rng.zipf(1.3, size=30) % 20_000
-    own = rng.integers(300, size=3)
+    own = rng.integers(200, size=4)
     return " ".join([f"word{k}" for k in common] + [f"topic{topic}of{k}" for k in own])
 
 
