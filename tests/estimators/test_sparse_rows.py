@@ -9,6 +9,8 @@ from sklearn import config_context
 from sklearn.base import clone
 
 from skscratch import AutoencoderTransformer, MLPClassifier, MLPRegressor
+from skscratch.core.rows import as_rows
+from skscratch.estimators._base import _block_rows
 from tests.core.test_sparse_rows import FORMS, in_form, peak, thin, wide
 
 OPTIONS = {"hidden_layer_sizes": (5,), "max_iter": 3, "random_state": 0, "tol": 0.0}
@@ -150,6 +152,13 @@ def test_an_autoencoder_takes_the_memory_of_its_weights():
     assert used["transform"] < 50 * 2**20
     # Made dense, the rows would have 160 MB.
     assert used["score"] < 100 * 2**20
+
+
+def test_blocks_of_wide_sparse_rows_are_not_small():
+    X = wide(10, 100_000)
+    network = MLPClassifier((8,), **SMALL).fit(X, np.arange(10) % 2).network_
+    assert _block_rows(network, as_rows(X)) > 1000
+    assert _block_rows(network, as_rows(X.toarray())) < 100
 
 
 def test_scores_respect_the_working_memory():
