@@ -75,7 +75,8 @@ def test_the_format_changes_no_bit_and_x_is_not_changed(form):
     assert [(getattr(given, n).dtype, getattr(given, n).tobytes()) for n in names] == before
 
 
-def test_stored_zeros_do_not_count():
+def test_stored_zeros_do_not_count(monkeypatch):
+    monkeypatch.setattr(_stream, "STEP_ROWS_THIN", 8)
     X, y = texts(200, 1000)
     stored = X.copy()
     stored.data[::3] = 0
