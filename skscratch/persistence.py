@@ -41,9 +41,10 @@ from skscratch.core.network import Stack
 from skscratch.core.schedules import Clock
 from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import CALLBACKS, OUTPUT_CONFIG
+from skscratch.estimators._stream import Stream
 from skscratch.estimators._targets import ClassTargets, SignTargets
 from skscratch.estimators.autoencoder import AutoencoderTransformer
-from skscratch.estimators.linear_svm import LinearSVM, _ScaledSGD, _Stream
+from skscratch.estimators.linear_svm import LinearSVM, _ScaledSGD
 from skscratch.estimators.mlp_classifier import MLPClassifier
 from skscratch.estimators.mlp_regressor import MLPRegressor
 from skscratch.images import RandomWarp
@@ -62,7 +63,7 @@ HELPERS = (
     SignTargets,
     RandomWarp,
     _ScaledSGD,
-    _Stream,
+    Stream,
 )
 SPARSE = [
     getattr(sparse, f"{form}_{kind}")

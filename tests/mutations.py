@@ -55,14 +55,20 @@ TESTS = {
     "core/interrupts": ["core/test_interrupts"],
     "core/checks": ["core/test_checks"],
     "core/named": ["core/test_ranges", "core/test_checks"],
-    "core/rows": ["core/test_training", "estimators/test_networks"],
-    "core/evaluate": ["core/test_training", "core/test_interrupts", "estimators/test_mlp"],
+    "core/rows": ["core/test_sparse_rows", "core/test_training", "estimators/test_networks"],
+    "core/evaluate": [
+        "core/test_training",
+        "core/test_sparse_rows",
+        "core/test_interrupts",
+        "estimators/test_mlp",
+    ],
     "core/update": ["core/test_training", "core/test_interrupts"],
     "core/layers": [
         "core/test_checks",
         "core/test_ranges",
         "core/test_gradients",
         "core/test_network",
+        "core/test_sparse_rows",
         "core/test_training",
         "estimators/test_autoencoder",
     ],
@@ -74,7 +80,8 @@ TESTS = {
         "core/test_gradients",
         "estimators/test_mlp",
     ],
-    "core/objective": ["core/test_training", "core/test_gradients"],
+    "core/network": ["core/test_sparse_rows"],
+    "core/objective": ["core/test_training", "core/test_gradients", "core/test_sparse_rows"],
     "core/optimizers": [
         "core/test_optimizers",
         "core/test_checks",
@@ -95,7 +102,7 @@ TESTS = {
         "estimators/test_mlp",
         "estimators/test_networks",
     ],
-    "core/workers": ["core/test_workers", "core/test_training"],
+    "core/workers": ["core/test_workers", "core/test_training", "core/test_sparse_rows"],
     **{
         f"linear/{name}": ["linear/test_solver", "estimators/test_linear_svm"]
         for name in (
@@ -123,6 +130,7 @@ TESTS = {
         ]
         for name in ("_sklearn", "_available", "_data", "_random", "_threads")
     },
+    "estimators/_stream": ["estimators/test_stream", "estimators/test_linear_svm"],
     "estimators/_state": [
         "estimators/test_networks",
         "estimators/test_linear_svm",

@@ -23,6 +23,7 @@ CORE = [
     "interrupts",
     "blas",
     "initializers",
+    "rows",
     "layers",
     "activations",
     "losses",
@@ -32,7 +33,6 @@ CORE = [
     "optimizers",
     "schedules",
     "workers",
-    "rows",
     "evaluate",
     "update",
     "training",
@@ -72,6 +72,7 @@ ESTIMATORS = [
     "mlp_classifier",
     "mlp_regressor",
     "autoencoder",
+    "_stream",
     "linear_svm",
 ]
 USERS = ["datasets", "images", "callbacks", "display", "persistence", "keras"]

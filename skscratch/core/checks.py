@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from skscratch.core.activations import Activation
 from skscratch.core.functions import Array
@@ -75,6 +76,7 @@ def check_layer(
     for dtype in (np.float64, np.float32):
         _check_declarations(layer, n_in, np.dtype(dtype))
     _check_prediction(layer, n_in)
+    _check_sparse_rows(layer, n_in, list(before), list(behind))
     _check_gradients(layer, n_in, list(before), list(behind), pairs)
 
 
@@ -438,6 +440,50 @@ def _check_prediction(layer: Layer, n_in: int) -> None:
         single = _parameters(layer, n_in, np.dtype(np.float32))
         close = np.allclose(predict(x.astype(np.float32), single), y, rtol=1e-3, atol=1e-4)
         _demand(close, layer, "float32 and float64 disagree")
+
+
+def _check_sparse_rows(layer: Layer, n_in: int, before: list[Layer], behind: list[Layer]) -> None:
+    """Compare sparse rows with dense ones, in a network that begins with the layer."""
+    rng = np.random.default_rng(6)
+    X = rng.normal(size=(ROWS, n_in)) * (rng.random((ROWS, n_in)) < 0.5)
+    network = Network([*before, layer, *behind, Dense(3)], n_in, rng=7)
+    target = rng.normal(size=(ROWS, 3))
+
+    def results(X: Any) -> list[Array]:
+        ws = network.workspace(
+            ROWS,
+            train=True,
+            rng=np.random.default_rng(8),
+            sparse_rows=not isinstance(X, np.ndarray),
+        )
+        # Twice, because gradients of sparse rows are added up.
+        for _ in range(2):
+            value = Objective(network, SquaredError()).value_and_grad(X, target, ws)
+        return [np.array(value), ws.grad, network(X)]
+
+    expected, found = results(X), results(sparse.csr_array(X))
+    for what, a, b in zip(("loss", "gradient", "prediction"), found, expected, strict=True):
+        _demand(
+            np.allclose(a, b, rtol=1e-10, atol=1e-12),
+            layer,
+            f"as the first layer, its {what} differs between sparse and dense rows",
+        )
+    if not layer.sparse_rows:
+        return
+    dy = rng.normal(size=(ROWS, layer.n_out(n_in)))
+    params = _parameters(layer, n_in, X.dtype)
+    passes = [_Pass(layer, X, dy, params, wants_dx=False) for _ in range(2)]
+    passes[1].frame.x = sparse.csr_array(X)
+    for gradient in vars(passes[1].grads).values():
+        gradient.fill(1)
+    for one in passes:
+        one.run()
+    for name, gradient in vars(passes[0].grads).items():
+        _demand(
+            np.allclose(getattr(passes[1].grads, name), gradient + 1, rtol=1e-10),
+            layer,
+            f"backward does not add to g.{name} for sparse rows",
+        )
 
 
 def _check_gradients(

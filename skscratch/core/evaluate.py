@@ -8,17 +8,24 @@ therefore change no bit.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from skscratch.core.functions import Array
 from skscratch.core.network import Workspace
 from skscratch.core.objective import Evaluation, Objective
-from skscratch.core.rows import Index, Rows, as_columns, as_rows, within
+from skscratch.core.rows import Index, Rows, as_columns, as_rows, is_sparse, within
 from skscratch.core.workers import Workers, shards
 
 # Rows that pass through the network at a time, which bounds the memory of a full batch.
 BLOCK_ROWS = 1024
+# Every block of sparse rows is followed by a pass over the gradient, which may be larger than all
+# that the block needs: such blocks are as large as their memory in bytes allows.
+SPARSE_BLOCK_BYTES = 1 << 26
+MIN_SPARSE_BLOCK_ROWS = 32
+# Time of a multiplication with an entry of sparse rows, relative to one within a dense product.
+SPARSE_COST = 4
 # Dividing by a denormal number could overflow.
 SMALLEST_TOTAL = float(np.finfo(np.float64).tiny)
 
@@ -33,7 +40,7 @@ class Evaluator:
     ----------
     objective : Objective
         The objective to evaluate.
-    X, target : ndarray or Rows
+    X, target : ndarray, sparse matrix or Rows
         The data; the same object twice for an autoencoder.
     weight : ndarray of shape (n,) or (n, n_out), optional
         Weights of the rows, or of each of their outputs.
@@ -45,28 +52,34 @@ class Evaluator:
         A source of random numbers for each shard, so that the noise does not depend on threads.
     gradient : bool, default=True
         If False, compute the loss as in prediction: no noise, no penalty, no gradient.
-    block_rows : int, default=1024
-        Rows that pass through the network at a time.
+    block_rows : int, optional
+        Rows that pass through the network at a time; by default 1024, or for sparse rows as many
+        as fit a constant amount of memory.
     """
 
     def __init__(
         self,
         objective: Objective,
-        X: Array | Rows,
-        target: Array | Rows,
+        X: Any,
+        target: Any,
         weight: Array | None,
         batch_size: int,
         workers: Workers,
         rngs: list[np.random.Generator] | None = None,
         *,
         gradient: bool = True,
-        block_rows: int = BLOCK_ROWS,
+        block_rows: int | None = None,
     ) -> None:
         self.X, self.target = check_data(objective, X, target)
         self.objective, self.workers, self.rngs = objective, workers, rngs
         self.n_rows = self.X.shape[0]
         self.weight = as_columns(weight, self.n_rows)
-        self.gradient, self.block_rows = gradient, block_rows
+        self.gradient = gradient
+        #: Number of entries stored for a row on average; None for dense rows.
+        self._row_entries: float | None = None
+        if is_sparse(self.X) and objective.network.takes_sparse(train=gradient):
+            self._row_entries = self.X.n_stored(slice(0, self.n_rows)) / self.n_rows
+        self.block_rows = self._default_block() if block_rows is None else block_rows
         self._first_rng = rngs[0] if rngs else None
         self._cuts: dict[int, list[slice]] = {}
         self._shards: list[_Shard] = []
@@ -74,6 +87,14 @@ class Evaluator:
         for n in (batch_size, self.n_rows % batch_size):
             if n:
                 self._prepare(n)
+
+    def _default_block(self) -> int:
+        if self._row_entries is None:
+            return BLOCK_ROWS
+        network = self.objective.network
+        # Each layer's output, and its gradient.
+        of_row = 2 * sum(network.widths[1:]) * network.dtype.itemsize
+        return max(MIN_SPARSE_BLOCK_ROWS, SPARSE_BLOCK_BYTES // of_row)
 
     def _prepare(self, n: int) -> list[slice]:
         """Cut a batch of n rows, and make the workspaces it needs."""
@@ -103,7 +124,19 @@ class Evaluator:
         network, size = self.objective.network, self.block_rows
         if not self.gradient:
             return [slice(start, min(start + size, n)) for start in range(0, n, size)]
-        return [slice(0, n)] if network.whole_batch else shards(n, network.n_params)
+        if network.whole_batch:
+            return [slice(0, n)]
+        return shards(n, network.n_params, None if self._row_entries is None else self._work(n))
+
+    def _work(self, n: int) -> float:
+        """Return the multiplications for n sparse rows, as many as take the time in dense ones."""
+        network = self.objective.network
+        assert self._row_entries is not None
+        n_in, width = network.widths[:2]
+        n_dense = network.n_params
+        if 0 not in network.ties.values():
+            n_dense -= n_in * width
+        return n * (n_dense + SPARSE_COST * self._row_entries * width)
 
     def __call__(self, rows: Index, n: int) -> Evaluation:
         """Evaluate the objective on these n rows; if they have no weight, the total is 0.
@@ -184,8 +217,8 @@ class _LastRows:
     __slots__ = ("rows", "start", "t", "x")
 
     rows: Index | None
-    x: Array
-    t: Array
+    x: Any
+    t: Any
 
     def __init__(self) -> None:
         self.rows, self.start = None, -1
@@ -201,8 +234,10 @@ class _Shard:
         network = objective.network
         self.X, self.target, self.rows, self.several = evaluator.X, evaluator.target, rows, several
         self.term = objective.data_term if gradient else objective.value
-        shared = None if share is None else share.ws
-        self.ws: Workspace = Workspace(network, rows, train=gradient, share=shared)
+        shared, sparse_rows = None if share is None else share.ws, is_sparse(self.X)
+        self.ws: Workspace = Workspace(
+            network, rows, train=gradient, share=shared, sparse_rows=sparse_rows
+        )
         if gradient:
             # The gradients of several blocks are added up in a separate array.
             self.grad = np.zeros_like(network.params) if several else self.ws.grad
@@ -238,9 +273,9 @@ class _Shard:
             weight = weight[start:stop]
         return self.term(last.x, last.t, self.ws, weight, total)
 
-    def _take(self, rows: Index, n: int) -> tuple[Array, Array]:
+    def _take(self, rows: Index, n: int) -> tuple[Any, Any]:
         """Take n rows and their targets, which for an autoencoder are the rows themselves."""
-        x = self.X.take(rows, self.ws.buffer("rows", n, self.X.shape[1]))
+        x = self.ws.take(self.X, rows, n)
         if self.target is self.X:
             return x, x
         return x, self.target.take(rows, self.ws.buffer("target", n, self.target.shape[1]))
@@ -248,11 +283,11 @@ class _Shard:
 
 def evaluate(
     objective: Objective,
-    X: Array | Rows,
-    target: Array | Rows,
+    X: Any,
+    target: Any,
     weight: Array | None = None,
     n_threads: int = 1,
-    block_rows: int = BLOCK_ROWS,
+    block_rows: int | None = None,
 ) -> float:
     """Return the mean loss over some rows, without noise, penalty or gradient.
 
@@ -266,7 +301,7 @@ def evaluate(
         return whole(slice(0, n), n).value
 
 
-def check_data(objective: Objective, X: Array | Rows, target: Array | Rows) -> tuple[Rows, Rows]:
+def check_data(objective: Objective, X: Any, target: Any) -> tuple[Rows, Rows]:
     """Return X and targets as rows; raise a ValueError if they do not fit the objective."""
     network = objective.network
     rows = as_rows(X)

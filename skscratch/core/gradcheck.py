@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from skscratch.core.functions import Array
 from skscratch.core.objective import Objective
@@ -14,7 +16,7 @@ GOOD_ENOUGH = 1e-10
 
 
 def gradient_check(
-    objective: Objective, X: Array, target: Array, weight: Array | None = None, seed: int = 0
+    objective: Objective, X: Any, target: Any, weight: Array | None = None, seed: int = 0
 ) -> float:
     """Return the largest relative error of backward's gradient, over all parameters.
 
@@ -28,7 +30,7 @@ def gradient_check(
     ----------
     objective : Objective
         The objective of a float64 network.
-    X, target : ndarray of shape (n, n_in) and (n, n_out)
+    X, target : {ndarray, sparse matrix} of shape (n, n_in) and (n, n_out)
         Rows to evaluate it on.
     weight : ndarray of shape (n,) or (n, n_out), optional
         Weights of the rows, or of each of their outputs.
@@ -53,9 +55,9 @@ def gradient_check(
     if network.dtype != np.float64:
         raise ValueError(f"A gradient check needs float64, but the network is {network.dtype}.")
     if weight is not None:
-        weight = np.asarray(weight, dtype=network.dtype).reshape(len(X), -1)
+        weight = np.asarray(weight, dtype=network.dtype).reshape(X.shape[0], -1)
     rng = np.random.default_rng(seed)
-    ws = network.workspace(len(X), train=True, rng=rng)
+    ws = network.workspace(X.shape[0], train=True, rng=rng, sparse_rows=sparse.issparse(X))
     noise = rng.bit_generator.state
 
     def value() -> float:

@@ -24,6 +24,7 @@ import numpy as np
 from skscratch.core.functions import Array
 from skscratch.core.initializers import GlorotUniform, Initializer, Ones, Zeros
 from skscratch.core.named import Named
+from skscratch.core.rows import add_transposed_product
 
 NEEDS_RNG = (
     "This layer draws random numbers, which this call does not provide: create the workspace with "
@@ -72,7 +73,8 @@ class Frame:
     """The arrays of one layer for one block of rows. `dx` is None if it is not needed.
 
     `column` has one entry per row and may be overwritten; `ones` holds a 1 per row, `zeros` a 0
-    per column of the output.
+    per column of the output. `x` is a CSR array if the layer declares `sparse_rows` and the rows
+    are sparse.
     """
 
     x: Array
@@ -111,9 +113,12 @@ class Layer(Named, family="layer"):
     - `only_in_training`: whether the layer passes its rows on unchanged in prediction.
     - `whole_batch`: whether its penalty needs all rows of a batch at once. Batches are then not cut
       into shards for several threads.
+    - `sparse_rows`: whether the layer also works on sparse rows if it is the first: ``f.x`` is then
+      a CSR array, ``f.dx`` is None, and backward must add to every ``g.*``, which is 0 or the
+      gradient of a tied layer. By default (False), the layer is given dense rows, block by block.
 
-    A subclass inherits them, except `backward_reads` and `in_place` if it overrides forward or
-    backward.
+    A subclass inherits them, except `backward_reads`, `in_place` and `sparse_rows` if it overrides
+    forward or backward.
     """
 
     backward_reads: ClassVar[str] = "xy"
@@ -122,6 +127,7 @@ class Layer(Named, family="layer"):
     n_cached: ClassVar[int] = 0
     only_in_training: ClassVar[bool] = False
     whole_batch: ClassVar[bool] = False
+    sparse_rows: ClassVar[bool] = False
 
     def __init_subclass__(
         cls,
@@ -132,6 +138,7 @@ class Layer(Named, family="layer"):
         cached: int | None = None,
         only_in_training: bool | None = None,
         whole_batch: bool | None = None,
+        sparse_rows: bool | None = None,
         **keywords: Any,
     ) -> None:
         if backward_reads not in (None, "", "x", "y", "xy"):
@@ -146,6 +153,7 @@ class Layer(Named, family="layer"):
             "n_cached": cached,
             "only_in_training": only_in_training,
             "whole_batch": whole_batch,
+            "sparse_rows": sparse_rows,
         }
         for name in declared:
             if name in vars(cls):
@@ -154,9 +162,10 @@ class Layer(Named, family="layer"):
                     f"class {cls.__name__}({cls.__bases__[0].__name__}, "
                     f"{name.removeprefix('n_')}=...)."
                 )
-        # A base's declarations about memory need not hold for functions that override its own.
+        # A base's declarations about its functions need not hold for others that override them.
         if {"forward", "backward"} & vars(cls).keys():
             cls.backward_reads, cls.in_place = Layer.backward_reads, Layer.in_place
+            cls.sparse_rows = Layer.sparse_rows
         for name, value in declared.items():
             if value is not None:
                 setattr(cls, name, value)
@@ -200,7 +209,7 @@ class Layer(Named, family="layer"):
         return None if self.only_in_training else self
 
 
-class Dense(Layer, name="dense", backward_reads="x"):
+class Dense(Layer, name="dense", backward_reads="x", sparse_rows=True):
     """y = x W + b;  dW = xᵀ dy,  db = Σ rows of dy,  dx = dy Wᵀ."""
 
     width: int
@@ -220,16 +229,35 @@ class Dense(Layer, name="dense", backward_reads="x"):
         return W, Param("b", (self.width,), self.bias, BIASES)
 
     def forward(self, p: SimpleNamespace, f: Frame) -> None:
-        f.x.dot(p.W, out=f.y)
+        if isinstance(f.x, np.ndarray):
+            f.x.dot(p.W, out=f.y)
+        else:
+            f.y[...] = f.x @ p.W
         if self.bias is not None:
             np.add(f.y, p.b, out=f.y)
 
     def backward(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
+        if not isinstance(f.x, np.ndarray):
+            self._add_sparse(g, f)
+            return
         f.x.T.dot(f.dy, out=g.W)
         if self.bias is not None:
             f.ones.dot(f.dy, out=g.b)
         if f.dx is not None:
             f.dy.dot(p.W.T, out=f.dx)
+
+    def backward_transposed(self, p: SimpleNamespace, g: SimpleNamespace, f: Frame) -> None:
+        """Do as backward, for weights that are the transposed ``g.W`` of another layer."""
+        f.dy.T.dot(f.x, out=g.W)
+        if self.bias is not None:
+            f.ones.dot(f.dy, out=g.b)
+        if f.dx is not None:
+            f.dy.dot(p.W.T, out=f.dx)
+
+    def _add_sparse(self, g: SimpleNamespace, f: Frame) -> None:
+        add_transposed_product(f.x, f.dy, g.W)
+        if self.bias is not None:
+            g.b += f.ones.dot(f.dy)
 
 
 def _check_width(layer: Any) -> None:

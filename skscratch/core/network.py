@@ -19,12 +19,14 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
+from scipy import sparse
 
 from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.initializers import RandomSource
-from skscratch.core.layers import Frame, Layer, Role
+from skscratch.core.layers import Dense, Frame, Layer, Role
 from skscratch.core.named import Named
+from skscratch.core.rows import Index, Rows, as_rows, is_sparse
 
 FILE_FORMAT = "skscratch network 1"
 PREDICT_ROWS = 512
@@ -48,28 +50,44 @@ class Stack:
         self.n_in, self.n_out = widths[0], widths[-1]
         #: Whether a batch must not be cut, because a layer's penalty needs all of its rows.
         self.whole_batch = any(layer.whole_batch for layer in self.layers)
+        acting = (i for i, layer in enumerate(self.layers) if not layer.only_in_training)
+        #: The layer that prediction begins with: those before it pass rows on unchanged.
+        self.first_in_prediction = next(acting, 0)
 
-    def forward(self, x: Array, ws: Workspace) -> Array:
-        """Pass rows through all layers; the result belongs to the workspace."""
-        steps = ws.steps(len(x))
+    def takes_sparse(self, *, train: bool) -> bool:
+        """Return whether sparse rows stay sparse, because the first layer declares `sparse_rows`.
+
+        Rows are otherwise made dense, block by block.
+        """
+        return self.layers[0 if train else self.first_in_prediction].sparse_rows
+
+    def forward(self, x: Any, ws: Workspace) -> Array:
+        """Pass rows through all layers; the result belongs to the workspace.
+
+        The rows are an array, or as `Workspace.take` returns them.
+        """
+        steps = ws.steps(x.shape[0])
         steps.first_frame.x = x
         for forward, p, f in steps.forward:
             forward(p, f)
         return steps.last_frame.y
 
-    def __call__(self, X: Array) -> Array:
-        """Compute the outputs of rows X, shape (n, n_in), as a new array of shape (n, n_out)."""
-        X = np.asarray(X, dtype=self.dtype)
-        if X.ndim != 2 or X.shape[1] != self.n_in:
-            raise ValueError(f"Expected an array of shape (n, {self.n_in}), got {X.shape}.")
-        out = np.empty((len(X), self.n_out), dtype=self.dtype)
-        ws = Workspace(self, min(PREDICT_ROWS, max(1, len(X))))
+    def __call__(self, X: Any) -> Array:
+        """Compute the outputs of rows X, shape (n, n_in), as a new array of shape (n, n_out).
+
+        X is an array or a sparse matrix.
+        """
+        rows = as_rows(X if sparse.issparse(X) else np.asarray(X, dtype=self.dtype))
+        if len(rows.shape) != 2 or rows.shape[1] != self.n_in:
+            raise ValueError(f"Expected an array of shape (n, {self.n_in}), got {rows.shape}.")
+        n = rows.shape[0]
+        out = np.empty((n, self.n_out), dtype=self.dtype)
+        ws = Workspace(self, min(PREDICT_ROWS, max(1, n)), sparse_rows=is_sparse(rows))
         # exp overflows to inf where a saturated activation is exactly 0 or 1: not an error.
         with np.errstate(over="ignore"), single_threaded_blas:
-            for start in range(0, len(X), PREDICT_ROWS):
-                out[start : start + PREDICT_ROWS] = self.forward(
-                    X[start : start + PREDICT_ROWS], ws
-                )
+            for start in range(0, n, PREDICT_ROWS):
+                block = slice(start, min(start + PREDICT_ROWS, n))
+                out[block] = self.forward(ws.take(rows, block, block.stop - start), ws)
         return out
 
     def __repr__(self) -> str:
@@ -188,16 +206,23 @@ class Network(Stack):
         return self.params[: self.n_weights]
 
     def workspace(
-        self, rows: int, *, train: bool = False, rng: np.random.Generator | None = None
+        self,
+        rows: int,
+        *,
+        train: bool = False,
+        rng: np.random.Generator | None = None,
+        sparse_rows: bool = False,
     ) -> Workspace:
-        """Open a workspace for up to `rows` rows at a time."""
-        return Workspace(self, rows, train=train, rng=rng)
+        """Open a workspace for up to `rows` rows at a time, which may be sparse."""
+        return Workspace(self, rows, train=train, rng=rng, sparse_rows=sparse_rows)
 
     def backward(self, ws: Workspace) -> None:
         """Compute gradients from the last frame's ``dy``, in the workspace's own vector."""
+        for gradient in ws.start_at_zero:
+            gradient.fill(0)
         for backward, p, g, f in ws.steps(ws.rows_in_use).backward:
             backward(p, g, f)
-        for i, j in self.ties.items():
+        for i, j in ws.tied_gradients:
             ws.grad_views[j].W += ws.grad_views[i].W.T
 
     def part(self, start: int, stop: int | None = None, extra_layers: Sequence[Layer] = ()) -> Part:
@@ -329,6 +354,9 @@ class Workspace:
     With ``train=True`` it also holds the gradients: of the outputs layer by layer, and of the
     parameters as one flat vector `grad` in the network's layout.
 
+    With ``sparse_rows=True`` it is for sparse rows: `take` returns them sparse if the first layer
+    accepts that, and otherwise dense.
+
     Two workspaces of the same kind that are never used at the same time may share all but `grad`:
     the second one is made with ``share=`` the first one.
     """
@@ -341,8 +369,12 @@ class Workspace:
         train: bool = False,
         rng: np.random.Generator | None = None,
         share: Workspace | None = None,
+        sparse_rows: bool = False,
     ) -> None:
         self.stack, self.rows, self.train, self.rng = stack, rows, train, rng
+        #: Whether the first layer is given sparse rows.
+        self.sparse = sparse_rows and stack.takes_sparse(train=train)
+        self._first = 0 if train else stack.first_in_prediction
         #: Layers that add a penalty to the loss.
         self.penalised_layers = [i for i, la in enumerate(stack.layers) if la.adds_penalty]
         #: An objective's buffers for each number of rows.
@@ -351,6 +383,10 @@ class Workspace:
         self._pool: dict[Any, Array] = {} if share is None else share._pool
         self.rows_in_use = 0
         self.trained_layers: range = range(0)
+        #: Gradients that backward adds to, because the rows are sparse.
+        self.start_at_zero: list[Array] = []
+        #: Pairs of tied layers, of which the first one's gradient is added to the second one's.
+        self.tied_gradients: list[tuple[int, int]] = []
         if train:
             self._prepare_gradients()
 
@@ -359,12 +395,38 @@ class Workspace:
         assert isinstance(network, Network), "only a whole network can be trained"
         self.grad = np.zeros_like(network.params)
         self.grad_views = network.views_of(self.grad)
-        for i in network.ties:
-            self.grad_views[i].W = np.zeros(network.views[i].W.shape, network.dtype)
+        of_first_layer = dict(vars(self.grad_views[0])) if self.sparse else {}
+        for i, j in network.ties.items():
+            if self._adds_to_gradient_of(i):
+                self.grad_views[i].W = of_first_layer.pop("W")
+            else:
+                self.grad_views[i].W = np.zeros(network.views[i].W.shape, network.dtype)
+                self.tied_gradients.append((i, j))
+        self.start_at_zero = list(of_first_layer.values())
         # Layers before the first parameters need no gradient.
         with_params = [i for i, view in enumerate(network.views) if vars(view)]
         first = min(with_params, default=len(network.layers))
         self.trained_layers = range(first, len(network.layers))
+
+    def _adds_to_gradient_of(self, i: int) -> bool:
+        """Return whether the sparse first layer can add its gradient to that of a tied layer i.
+
+        Its own has few rows, so that this saves a gradient of the size of the weights.
+        """
+        ties = self.stack.ties
+        return (
+            self.sparse
+            and ties.get(i) == 0
+            and list(ties.values()).count(0) == 1
+            and type(self.stack.layers[i]).backward is Dense.backward
+        )
+
+    def take(self, rows: Rows, chosen: Index, n: int) -> Any:
+        """Return n of the rows, in the form that the first layer is given."""
+        if self.sparse:
+            assert is_sparse(rows)
+            return rows.take_sparse(chosen, self.stack.dtype)
+        return rows.take(chosen, self.buffer("rows", n, self.stack.n_in))
 
     def use_rng(self, rng: np.random.Generator | None) -> None:
         """Make all layers draw from this generator from now on."""
@@ -382,19 +444,30 @@ class Workspace:
         return steps
 
     def frames(self, rows: int) -> list[Frame]:
-        """Return the frames of all layers for exactly this number of rows."""
+        """Return the frames of the layers for exactly this number of rows.
+
+        In prediction, layers that pass on the caller's rows unchanged have none.
+        """
         return self.steps(rows).frames
 
     def _plan(self, frames: list[Frame]) -> Steps:
-        layers, views = self.stack.layers, self.stack.views
+        layers, views, first = self.stack.layers, self.stack.views, self._first
+        forward = zip(layers[first:], views[first:], frames, strict=True)
         return Steps(
             frames,
-            [(layer.forward, p, f) for layer, p, f in zip(layers, views, frames, strict=True)],
+            [(layer.forward, p, f) for layer, p, f in forward],
             [
-                (layers[i].backward, views[i], self.grad_views[i], frames[i])
+                (self._backward(i), views[i], self.grad_views[i], frames[i])
                 for i in reversed(self.trained_layers)
             ],
         )
+
+    def _backward(self, i: int) -> Any:
+        layer = self.stack.layers[i]
+        if self._adds_to_gradient_of(i):
+            assert isinstance(layer, Dense)
+            return layer.backward_transposed
+        return layer.backward
 
     def buffer(self, key: Any, rows: int, width: int, max_rows: int | None = None) -> Array:
         """Return the first `rows` rows of the array kept under `key`, made on first use.
@@ -426,7 +499,7 @@ class Workspace:
         empty = np.empty((rows, 0), stack.dtype)
         frames: list[Frame] = []
         x = empty
-        for i, layer in enumerate(stack.layers):
+        for i, layer in enumerate(stack.layers[self._first :], self._first):
             width, n, n_max = widths[i + 1], heights[i + 1], max_heights[i + 1]
             y = x if self._may_overwrite(i) else self.buffer(("y", i), n, width, n_max)
             frames.append(
@@ -461,7 +534,7 @@ class Workspace:
         The caller's rows are never overwritten, nor in training an array that backward still reads.
         """
         layer, before = self.stack.layers[i], self.stack.layers[i - 1]
-        if i == 0 or not layer.in_place:
+        if i == self._first or not layer.in_place:
             return False
         read_later = "x" in layer.backward_reads or "y" in before.backward_reads
         return not (self.train and read_later)

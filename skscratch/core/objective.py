@@ -8,15 +8,21 @@ only place that divides by the sum of the weights or adds a penalty to a gradien
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from skscratch.core.functions import Array
 from skscratch.core.losses import Loss, LossBuffers
 from skscratch.core.network import Network, Workspace
+from skscratch.core.rows import SparseRows
 
 PENALTY_BLOCK = 1 << 15
+# Entries of sparse targets that are made dense at a time.
+TARGET_ENTRIES = 1 << 16
 
 
 @dataclass(slots=True)
@@ -65,19 +71,28 @@ class Objective:
 
     def value_and_grad(
         self,
-        X: Array,
-        target: Array,
+        X: Any,
+        target: Any,
         ws: Workspace,
         weight: Array | None = None,
         total: float | None = None,
     ) -> float:
         """Return the objective on some rows; its gradient is then in ``ws.grad``.
 
-        `weight` has shape (n, 1), or (n, n_out) if the outputs of a row differ in weight; `total`
-        is the divisor, by default its sum. A ValueError names an argument of the wrong shape.
+        X and target are arrays or sparse matrices; for a sparse X the workspace is made with
+        ``sparse_rows=True``. `weight` has shape (n, 1), or (n, n_out) if the outputs of a row
+        differ in weight; `total` is the divisor, by default its sum. A ValueError names an argument
+        of the wrong shape.
         """
         self._check(X, target, ws, weight)
-        total = self.total(len(X), weight) if total is None else total
+        n = X.shape[0]
+        if sparse.issparse(target):
+            target = SparseRows(target).take_sparse(slice(0, n), self.network.dtype)
+        if sparse.issparse(X):
+            X = ws.take(SparseRows(X), slice(0, n), n)
+        elif ws.sparse:
+            raise ValueError("X must be sparse, because the workspace was made for sparse rows.")
+        total = self.total(n, weight) if total is None else total
         value = self.data_term(X, target, ws, weight, total) + self.penalty(total)
         self.gradient(Evaluation(value, total, [ws.grad]))
         return value
@@ -105,7 +120,7 @@ class Objective:
             self._add_penalty(g, penalised, evaluation.total, scratch)
         return g
 
-    def _check(self, X: Array, target: Array, ws: Workspace, weight: Array | None) -> None:
+    def _check(self, X: Any, target: Any, ws: Workspace, weight: Array | None) -> None:
         network = self.network
         if not ws.train or ws.stack is not network:
             raise ValueError(
@@ -117,8 +132,9 @@ class Objective:
             if data is None:
                 continue
             widths = sorted(allowed[name])
-            if data.ndim != 2 or len(data) != len(X) or data.shape[1] not in widths:
-                expected = " or ".join(f"({len(X)}, {width})" for width in widths)
+            n = X.shape[0]
+            if data.ndim != 2 or data.shape[0] != n or data.shape[1] not in widths:
+                expected = " or ".join(f"({n}, {width})" for width in widths)
                 raise ValueError(f"{name} must have shape {expected}, got {data.shape}.")
         self.loss.check_targets(target)
 
@@ -128,31 +144,67 @@ class Objective:
         return float(n) if weight is None else float(weight.sum(dtype=np.float64))
 
     def data_term(
-        self, X: Array, target: Array, ws: Workspace, weight: Array | None, total: float
+        self, X: Any, target: Any, ws: Workspace, weight: Array | None, total: float
     ) -> float:
         """Return the loss without the penalty, and write its gradient to ``ws.grad``.
 
-        The terms of disjoint rows add up if `total` is that of all of them.
+        The terms of disjoint rows add up if `total` is that of all of them. Sparse rows and targets
+        are CSR arrays.
         """
-        scale = self._row_scale(ws, len(X), weight, self.scale / total)
+        n = X.shape[0]
+        scale = self._row_scale(ws, n, weight, self.scale / total)
         raw = self.network.forward(X, ws)
-        value = self.loss.value_and_grad(raw, target, scale, self._buffers(ws, len(X)))
+        value = self._loss(raw, target, scale, ws)
         for i in ws.penalised_layers:
-            frame = ws.frames(len(X))[i]
-            frame.scale = self._row_scale(ws, len(X), weight, 1 / total)
+            frame = ws.frames(n)[i]
+            frame.scale = self._row_scale(ws, n, weight, 1 / total)
             value += self.network.layers[i].penalty(frame)
         self.network.backward(ws)
         return value
 
     def value(
-        self, X: Array, target: Array, ws: Workspace, weight: Array | None, total: float
+        self, X: Any, target: Any, ws: Workspace, weight: Array | None, total: float
     ) -> float:
         """Return the loss without any penalty and without a gradient."""
-        if target.shape != (expected := (len(X), self.network.n_out)):
+        n = X.shape[0]
+        if target.shape != (expected := (n, self.network.n_out)):
             raise ValueError(f"target must have shape {expected}, got {target.shape}.")
-        scale = self._row_scale(ws, len(X), weight, self.scale / total)
+        scale = self._row_scale(ws, n, weight, self.scale / total)
         raw = self.network.forward(X, ws)
-        return self.loss.value_and_grad(raw, target, scale, self._buffers(ws, len(X)))
+        return self._loss(raw, target, scale, ws)
+
+    def _loss(self, raw: Array, target: Any, scale: Array | float, ws: Workspace) -> float:
+        """Return the loss of raw outputs, and write its gradient to the workspace."""
+        if isinstance(target, np.ndarray):
+            return self.loss.value_and_grad(raw, target, scale, self._buffers(ws, len(raw)))
+        value = 0.0
+        for rows, dense, buffers in self._pieces(target, ws):
+            part = scale if isinstance(scale, float) else scale[rows]
+            value += self.loss.value_and_grad(raw[rows], dense, part, buffers)
+        return value
+
+    def _pieces(self, target: Any, ws: Workspace) -> Iterator[tuple[slice, Array, LossBuffers]]:
+        """Make sparse targets dense a few rows at a time, with buffers for these rows."""
+        n, width = target.shape
+        longest = min(ws.rows, max(1, TARGET_ENTRIES // width))
+
+        def buffer(name: str, rows: slice, width: int) -> Array:
+            return ws.buffer(name, rows.stop - rows.start, width, longest)
+
+        for start in range(0, n, longest):
+            rows = slice(start, min(start + longest, n))
+            grad = ws.frames(n)[-1].dy[rows] if ws.train else buffer("loss grad", rows, width)
+            dense = target[rows].toarray(out=buffer("target", rows, width))
+            yield (
+                rows,
+                dense,
+                LossBuffers.over(
+                    grad=grad,
+                    value=buffer("loss value", rows, width),
+                    scratch=buffer("loss scratch", rows, width),
+                    column=buffer("column", rows, 1),
+                ),
+            )
 
     @staticmethod
     def _row_scale(ws: Workspace, rows: int, weight: Array | None, factor: float) -> Array | float:

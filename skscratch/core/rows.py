@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from skscratch.core.functions import Array
 
 Index = slice | NDArray[np.intp]
+# Entries of a product of sparse rows that are computed at a time.
+PRODUCT_ENTRIES = 1 << 17
 
 
 class Rows(Protocol):
@@ -24,6 +27,16 @@ class Rows(Protocol):
 
     def take(self, rows: Index, out: Array) -> Array:
         """Return these rows, dense and in the dtype of `out`; using its memory is optional."""
+
+
+class SparseSource(Rows, Protocol):
+    """Rows that can also be taken without making them dense."""
+
+    def take_sparse(self, rows: Index, dtype: np.dtype[Any]) -> Any:
+        """Return these rows as a CSR array of a dtype; it may share the memory of the data."""
+
+    def n_stored(self, rows: Index) -> int:
+        """Return the number of entries that are stored for these rows."""
 
 
 class ArrayRows:
@@ -46,6 +59,38 @@ class ArrayRows:
         return np.take(self.array, rows, axis=0, out=out, mode="clip")
 
 
+class SparseRows:
+    """The rows of a sparse matrix, which is kept in the CSR format."""
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = sparse.csr_array(matrix)
+        self.shape: tuple[int, ...] = self.matrix.shape
+
+    def take(self, rows: Index, out: Array) -> Array:
+        """Return these rows as a dense array, in `out`."""
+        self.take_sparse(rows, out.dtype).toarray(out=out)
+        return out
+
+    def take_sparse(self, rows: Index, dtype: np.dtype[Any]) -> Any:
+        """Return these rows as a CSR array, without copying the entries of a slice."""
+        taken = self._view(rows) if isinstance(rows, slice) else self.matrix[rows]
+        return taken.astype(dtype, copy=False)
+
+    def n_stored(self, rows: Index) -> int:
+        """Return the number of entries that are stored for these rows."""
+        return int(np.diff(self.matrix.indptr)[rows].sum())
+
+    def _view(self, rows: slice) -> Any:
+        X = self.matrix
+        start, stop = rows.start, min(rows.stop, X.shape[0])
+        first, last = X.indptr[start], X.indptr[stop]
+        # The constructor would copy views that cover less than half of their array.
+        view = sparse.csr_array((stop - start, X.shape[1]), dtype=X.dtype)
+        view.data, view.indices = X.data[first:last], X.indices[first:last]
+        view.indptr = X.indptr[start : stop + 1] - first
+        return view
+
+
 class RowSubset:
     """The rows of these numbers; nothing is copied until it is taken."""
 
@@ -57,10 +102,47 @@ class RowSubset:
         """Return these rows of the subset."""
         return self.rows.take(self.chosen[rows], out)
 
+    def take_sparse(self, rows: Index, dtype: np.dtype[Any]) -> Any:
+        """Return these rows of a subset of sparse rows as a CSR array."""
+        assert is_sparse(self.rows)
+        return self.rows.take_sparse(self.chosen[rows], dtype)
 
-def as_rows(data: Array | Rows) -> Rows:
-    """Return `data` as rows to take from."""
-    return ArrayRows(data) if isinstance(data, np.ndarray) else data
+    def n_stored(self, rows: Index) -> int:
+        """Return the number of entries that are stored for these rows."""
+        assert is_sparse(self.rows)
+        return self.rows.n_stored(self.chosen[rows])
+
+
+def is_sparse(rows: Rows) -> TypeGuard[SparseSource]:
+    """Return whether rows can be taken without making them dense."""
+    return isinstance(rows, SparseRows) or (isinstance(rows, RowSubset) and is_sparse(rows.rows))
+
+
+def as_rows(data: Any) -> Rows:
+    """Return an array, a sparse matrix or rows as rows to take from."""
+    if isinstance(data, np.ndarray):
+        return ArrayRows(data)
+    rows: Rows = SparseRows(data) if sparse.issparse(data) else data
+    return rows
+
+
+def add_transposed_product(x: Any, dy: Array, out: Array) -> None:
+    """Add xᵀ dy to `out` for sparse x, at the cost of its entries: other rows are not touched.
+
+    `out` has a row for each column of x, and may be much larger than x and dy together.
+    """
+    columns = x.tocsc()
+    used = np.flatnonzero(np.diff(columns.indptr))
+    n = max(1, PRODUCT_ENTRIES // dy.shape[1])
+    for place in range(0, len(used), n):
+        some = used[place : place + n]
+        first, last = columns.indptr[some[0]], columns.indptr[some[-1] + 1]
+        starts = np.append(columns.indptr[some], last) - first
+        part = sparse.csr_array(
+            (columns.data[first:last], columns.indices[first:last], starts),
+            shape=(len(some), x.shape[0]),
+        )
+        out[some] += part @ dy
 
 
 def as_columns(weight: Array | None, n: int) -> Array | None:

@@ -16,6 +16,7 @@ from typing import Any, Self
 from skscratch.core.blas import single_threaded_blas
 from skscratch.core.functions import Array
 from skscratch.core.network import PREDICT_ROWS, Stack, Workspace
+from skscratch.core.rows import Rows, is_sparse
 
 SHARD_ROWS = 128
 MAX_SHARDS = 8
@@ -29,11 +30,17 @@ SMALL_WORK = 1 << 22
 Job = Callable[[], None]
 
 
-def shards(rows: int, n_params: int) -> list[slice]:
-    """Cut a batch into shards, by its size and that of the network alone."""
-    if rows * n_params < SMALL_WORK:
+def shards(rows: int, n_params: int, work: float | None = None) -> list[slice]:
+    """Cut a batch into shards, by its size and that of the network alone.
+
+    `work` is the number of multiplications, by default rows times parameters. Sparse rows need
+    fewer, and each shard must be worth a gradient.
+    """
+    work = rows * n_params if work is None else work
+    if work < SMALL_WORK:
         return [slice(0, rows)]
-    n = max(1, min(MAX_SHARDS, max(2, rows // SHARD_ROWS), rows // MIN_SHARD_ROWS))
+    most = int(work // (MIN_SHARD_ROWS * n_params))
+    n = max(1, min(MAX_SHARDS, max(2, rows // SHARD_ROWS), most, rows))
     return [slice(k * rows // n, (k + 1) * rows // n) for k in range(n)]
 
 
@@ -124,27 +131,27 @@ def _held_lock() -> threading.Lock:
 
 def predict(
     stack: Stack,
-    n_rows: int,
-    take: Callable[[slice, Array], Array],
+    rows: Rows,
     write: Callable[[slice, Array], None],
     n_threads: int = 1,
     block_rows: int = PREDICT_ROWS,
 ) -> None:
     """Pass rows through a network, block by block, on several threads.
 
-    `take` returns the rows of a slice (it may use the given buffer), `write` receives the outputs.
-    Memory is bounded by the blocks, which depend only on the numbers of rows.
+    `write` receives the outputs of a slice of the rows. Memory is bounded by the blocks, which
+    depend only on the number of rows.
     """
+    n_rows = rows.shape[0]
     blocks = [
         slice(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)
     ]
     n_threads = min(n_threads, len(blocks))
 
     def job(share: Sequence[slice]) -> None:
-        ws = Workspace(stack, min(block_rows, n_rows))
+        ws = Workspace(stack, min(block_rows, n_rows), sparse_rows=is_sparse(rows))
         for block in share:
-            buffer = ws.buffer("rows", block.stop - block.start, stack.n_in)
-            write(block, stack.forward(take(block, buffer), ws))
+            x = ws.take(rows, block, block.stop - block.start)
+            write(block, stack.forward(x, ws))
 
     with Workers(n_threads) as workers:
         workers.run([partial(job, blocks[k::n_threads]) for k in range(n_threads)])

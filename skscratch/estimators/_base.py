@@ -30,7 +30,7 @@ from skscratch.core.losses import Loss
 from skscratch.core.network import PREDICT_ROWS, Network, Stack
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD, Optimizer
-from skscratch.core.rows import Rows, RowSubset
+from skscratch.core.rows import Rows, RowSubset, as_rows, is_sparse
 from skscratch.core.schedules import Schedule
 from skscratch.core.training import (
     DivergenceError,
@@ -42,7 +42,7 @@ from skscratch.core.training import (
 )
 from skscratch.core.workers import MAX_SHARDS, predict
 from skscratch.estimators._available import UnavailableError, check_streamed_weights, name_of
-from skscratch.estimators._data import as_rows, check_rows, content_digest, network_dtype
+from skscratch.estimators._data import check_rows, content_digest, network_dtype
 from skscratch.estimators._from_network import check_stack, fill
 from skscratch.estimators._parameters import TrainingParameters, recipe_of
 from skscratch.estimators._plan import Architecture, Training
@@ -59,6 +59,9 @@ NOT_FINITE = (
 SMALLER_RATE = ", or choose a smaller learning_rate_init"
 # Values recorded for each epoch.
 HISTORY = ("loss", "validation_loss", "validation_score", "learning_rate", "gradient_norm")
+# Sparse rows to predict for at a time, and bytes for them with the largest number of threads. They
+# need less memory than dense ones, but each block has a cost.
+SPARSE_PREDICT_ROWS, SPARSE_MEMORY = 2048, 1 << 29
 # The core's reason to stop -> `stop_reason_`.
 STOP_REASONS = {
     None: "max_iter",
@@ -390,14 +393,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
     ) -> None:
         """Pass the outputs of a network to `write`, block by block and on several threads."""
         with np.errstate(over="ignore", invalid="ignore"):
-            predict(
-                stack,
-                rows.shape[0],
-                rows.take,
-                write,
-                thread_count(self.n_jobs),
-                _block_rows(stack),
-            )
+            predict(stack, rows, write, thread_count(self.n_jobs), _block_rows(stack, rows))
 
     def _predicted(
         self, stack: Stack, X: Any, link: Callable[[Array], Array] | None = None
@@ -584,7 +580,7 @@ class Fit:
             data.target,
             data.weight,
             n_threads=thread_count(self.estimator.n_jobs),
-            block_rows=_block_rows(self.network),
+            block_rows=_block_rows(self.network, data.rows),
         )
         self.held_out_losses.append(loss)
         if not np.isfinite(loss):
@@ -682,15 +678,20 @@ def has_partial_fit(estimator: Any) -> None:
     check_streamed_weights(estimator)
 
 
-def _block_rows(stack: Stack) -> int:
+def _block_rows(stack: Stack, rows: Rows) -> int:
     """Return how many rows to predict for at a time, within scikit-learn's `working_memory`.
 
     It is divided by the largest number of threads: if the actual number decided how rows are cut,
     it would change bits.
     """
+    n_rows, memory = PREDICT_ROWS, int(get_config()["working_memory"] * 2**20)
     # Each layer may need its outputs and the same memory again to compute them.
-    bytes_of_row = 2 * sum(stack.widths) * stack.dtype.itemsize * MAX_SHARDS
-    return max(1, min(PREDICT_ROWS, int(get_config()["working_memory"] * 2**20) // bytes_of_row))
+    width = 2 * sum(stack.widths)
+    if is_sparse(rows) and stack.takes_sparse(train=False):
+        # Nothing has the width of the rows, which may be large. Wide outputs are processed further.
+        width += 2 * stack.n_out - 2 * stack.n_in
+        n_rows, memory = SPARSE_PREDICT_ROWS, min(memory, SPARSE_MEMORY)
+    return max(1, min(n_rows, memory // (width * stack.dtype.itemsize * MAX_SHARDS)))
 
 
 def _check_penalty(objective: Objective, data: FitData) -> None:

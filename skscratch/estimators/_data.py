@@ -13,13 +13,10 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from skscratch.core.functions import Array
-from skscratch.core.rows import ArrayRows, Index, Rows
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._sklearn import check_sample_weight
 
 __all__ = [
-    "SparseRows",
-    "as_rows",
     "check_rows",
     "check_weight",
     "content_digest",
@@ -161,25 +158,3 @@ def content_digest(*data: Any) -> str:
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-class SparseRows:
-    """The rows of a sparse matrix, made dense only as they are taken."""
-
-    def __init__(self, matrix: Any) -> None:
-        self.matrix = matrix
-        self.shape: tuple[int, ...] = matrix.shape
-
-    def take(self, rows: Index, out: Array) -> Array:
-        """Return these rows as a dense array, in `out`."""
-        taken = self.matrix[rows]
-        if taken.dtype == out.dtype:
-            taken.toarray(out=out)
-        else:
-            out[...] = taken.toarray()
-        return out
-
-
-def as_rows(X: Any) -> Rows:
-    """Return validated X as rows to take from."""
-    return SparseRows(X) if sparse.issparse(X) else ArrayRows(X)

@@ -29,7 +29,7 @@ from skscratch.core.layers import (
 from skscratch.core.losses import BinaryLogLoss, Loss
 from skscratch.core.network import Part, Stack
 from skscratch.core.optimizers import Optimizer
-from skscratch.core.rows import Rows
+from skscratch.core.rows import Rows, as_rows, is_sparse
 from skscratch.core.schedules import Adaptive
 from skscratch.core.training import TrainingRun
 from skscratch.estimators._available import UnavailableError, available_if
@@ -41,7 +41,7 @@ from skscratch.estimators._base import (
     has_partial_fit,
     layer_sizes,
 )
-from skscratch.estimators._data import as_rows, check_rows, check_weight, value_range
+from skscratch.estimators._data import check_rows, check_weight, value_range
 from skscratch.estimators._from_network import autoencoder_parameters
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._parameters import RegisteredNames, is_sgd, recipe_of
@@ -540,7 +540,11 @@ default='one_cycle'
         def write(block: slice, raw: Array) -> None:
             # In float64, so that squared float32 errors cannot overflow.
             error = link(raw).astype(np.float64)
-            error -= rows.take(block, np.empty_like(raw))
+            if is_sparse(rows):
+                entries = rows.take_sparse(block, raw.dtype).tocoo()
+                error[entries.coords] -= entries.data
+            else:
+                error -= rows.take(block, np.empty_like(raw))
             np.einsum("ij,ij->i", error, error, out=errors[block])
 
         self._pass_through(network, rows, write)
@@ -633,8 +637,8 @@ default='one_cycle'
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data; float32 data are processed in float32. Sparse rows are made dense only
-            batch by batch.
+            Training data; float32 data are processed in float32. Sparse rows stay
+            sparse up to the first dense layer, unless noise before it needs dense batches.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None

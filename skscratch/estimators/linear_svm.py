@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -24,15 +22,15 @@ from skscratch.core.losses import Hinge, Loss, MulticlassHinge, SquaredHinge
 from skscratch.core.network import Network
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD, Averaged, Optimizer, Rate
-from skscratch.core.schedules import Adaptive, InverseScaling
-from skscratch.core.training import Patience, TrainingRun, TrainingState, start, train
+from skscratch.core.schedules import Adaptive
+from skscratch.core.training import Patience, TrainingRun, start, train
 from skscratch.core.workers import Workers
 from skscratch.estimators._available import (
     UnavailableError,
     available_if,
     check_streamed_weights,
 )
-from skscratch.estimators._data import as_rows, check_rows, check_weight
+from skscratch.estimators._data import check_rows, check_weight
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import (
@@ -50,6 +48,7 @@ from skscratch.estimators._state import (
     begin_training,
     reads_model,
 )
+from skscratch.estimators._stream import Stream, StreamProblem, WeightsNotFiniteError
 from skscratch.estimators._targets import SignTargets, check_labels, class_weights
 from skscratch.estimators._threads import thread_count
 
@@ -63,10 +62,9 @@ POWER_STEPS = 8
 SGD_PATIENCE = 5
 # The rate is divided by 5 each time; four times are enough.
 SGD_LEAST_RATE = 5e-3
-# The rows of a stream are seen only once, so the rate is higher, and it falls with the square root
-# of the number of calls over this many.
-STREAM_RATE = 4.0
-STREAM_UNIT = 10
+# About how much the first step of a stream changes a score, in units of the margin: less for the
+# squared hinge, whose slope grows with the error.
+STREAM_RATE, STREAM_RATE_SQUARED = 5.0, 3.0
 
 
 class _ScaledSGD(SGD):
@@ -80,17 +78,6 @@ class _ScaledSGD(SGD):
         velocity, rate = slots
         g *= rate
         super().update(w, g, (velocity,), scratch, lr, t)
-
-
-@dataclass
-class _Stream:
-    """What `partial_fit` continues from: the state of training and the parameters.
-
-    It is never modified: training works on a copy.
-    """
-
-    state: TrainingState
-    params: Array
 
 
 def _check_partial_fit(estimator: Any) -> None:
@@ -130,7 +117,8 @@ class LinearSVM(
     solver : {'auto', 'newton-cg', 'sgd'}, default='auto'
         'newton-cg' solves all problems together by a truncated Newton method. 'sgd' takes
         subgradient steps on mini-batches, for data that arrive in pieces. 'auto' is 'newton-cg' in
-        `fit`, where it reached any accuracy faster at every size tried, and 'sgd' in `partial_fit`.
+        `fit`, where it reached any accuracy faster at every size tried, and 'sgd' in `partial_fit`,
+        which has learning rates of its own (AdaGrad).
     dual : bool or 'auto', default='auto'
         Accepted and checked as in `LinearSVC`, but without effect, because the solver works on the
         primal and the dual problem at once. True rules out ``penalty='l1'``, and False rules out
@@ -201,6 +189,9 @@ class LinearSVM(
 
     Keerthi, S. S. and DeCoste, D. (2005). A modified finite Newton method for fast solution of
     large scale linear SVMs. JMLR 6.
+
+    Duchi, J. et al. (2011). Adaptive subgradient methods for online learning and stochastic
+    optimization. JMLR 12.
 
     Crammer, K. and Singer, Y. (2001). On the algorithmic implementation of multiclass kernel-based
     vector machines. JMLR 2.
@@ -313,7 +304,7 @@ class LinearSVM(
             )
         self._check_combination(X.shape)
         self.classes_ = targets.classes
-        self._weight_seen, self._state = 0.0, None
+        self._state = None
         before = self._solution_before(X.shape[1]) if self.warm_start else None
         index = targets.index(y)
         cost = self._cost(index, weight, X.dtype)
@@ -341,8 +332,9 @@ class LinearSVM(
 
         `coef_` and `intercept_` may have been assigned.
 
-        The rows of all calls together act as the training data, so the penalty counts less with
-        each call. Calls with similar numbers of rows work best.
+        Each feature has a learning rate of its own (AdaGrad), which suits words that are rarely
+        seen. Sparse rows stay sparse. The rows of all calls together act as the training data, so
+        the penalty counts less with each call.
 
         Parameters
         ----------
@@ -375,23 +367,17 @@ class LinearSVM(
                 f"first call: {targets.classes.tolist()}."
             )
         if first:
-            self._weight_seen, self._state = 0.0, None
+            self._state = None
         else:
             self._check_assigned()
-        before = self._solution_before(X.shape[1])
-        cost = self._cost(targets.index(y), weight, X.dtype)
-        self._weight_seen += float(cost.sum()) / self.C
-        network, run = self._train(
-            X, targets, targets.index(y), cost, before, self._weight_seen, None, self._state
-        )
-        self._state, self.n_iter_ = _Stream(run.state, network.params), 1
-        self._store(network)
+        self._learn(X, targets, targets.index(y), weight)
+        self.n_iter_ = 1
         # No longer valid after further training.
         for name in ("objective_", "dual_gap_"):
             self.__dict__.pop(name, None)
         return self
 
-    _state: _Stream | None
+    _state: Stream | None
 
     # Data.
 
@@ -492,7 +478,9 @@ class LinearSVM(
         expected = {"coef_": (n_rows, self.n_features_in_), "intercept_": (n_rows,)}
         for name, shape in expected.items():
             array = getattr(self, name)
-            if np.shape(array) != shape or not np.isfinite(array).all():
+            # The sum, which needs no memory, may overflow.
+            finite = np.isfinite(np.sum(array)) or np.isfinite(array).all()
+            if np.shape(array) != shape or not finite:
                 raise ValueError(
                     f"{name} must have the shape {shape} and be finite to be trained further, but "
                     f"it has the shape {np.shape(array)}."
@@ -599,12 +587,11 @@ class LinearSVM(
         index: Array,
         cost: Array,
         before: tuple[Array, Array] | None,
-        total: float,
-        tasks: FitTasks | None,
-        stream: _Stream | None,
+        tasks: FitTasks,
     ) -> tuple[Network, TrainingRun]:
         rng = RandomDraws(self.random_state)
         interrupts = begin_training()
+        total = float(cost.sum()) / self.C
         network, loss = self._network(X, before), self._sgd_loss()
         joint = isinstance(loss, MulticlassHinge)
         # The sum of `LinearSVC`'s objective, divided by C and the total weight.
@@ -613,32 +600,19 @@ class LinearSVM(
         rate = self._learning_rate(X, objective)
         if not np.isfinite(rate):
             raise ValueError(f"The objective is not finite for {X.dtype}. {ADVICE}")
-        n = X.shape[0]
         optimizer: Optimizer = _ScaledSGD(0.9, nesterov=True)
         if self.average:
             # Late steps count more (Shamir & Zhang, 2013).
             optimizer = Averaged(optimizer, power=3)
-        if stream is None:
-            state = start(objective, optimizer, rng)
-        elif len(stream.params) == network.n_params and optimizer.keeps_the_same(
-            stream.state.optimizer.optimizer
-        ):
-            state = copy.deepcopy(stream.state)
-            self._resume(network, stream, state, optimizer)
-        else:
-            raise ValueError(
-                "partial_fit cannot continue from another kind of solution: fit_intercept, "
-                "multi_class and average must stay the same. Use a clone, or fit."
-            )
+        state = start(objective, optimizer, rng)
         network.views_of(state.optimizer.slots[1])[-1].W[:] = _rates(cost)
-        streaming = tasks is None
         # If every problem has its own weights, the mean is taken over rows and problems.
         tol = self.tol / (len(cost) if cost.ndim == 2 else 1)
 
         def after(run: TrainingRun) -> bool:
-            if self.verbose and not streaming:
+            if self.verbose:
                 print(f"epoch {run.n_epochs}: mean objective {run.losses[-1]:.6g}")
-            if tasks is None or not tasks.active:
+            if not tasks.active:
                 return False
             self._store(network)
             self.n_iter_ = run.n_epochs
@@ -646,17 +620,15 @@ class LinearSVM(
 
         run = train(
             objective,
-            as_rows(X),
+            X if self._appends_constant(X) else self._with_constant(X),
             target,
             optimizer=optimizer,
-            schedule=InverseScaling(STREAM_RATE * rate, unit=STREAM_UNIT * n)
-            if streaming
-            else Adaptive(rate, least=SGD_LEAST_RATE * rate),
+            schedule=Adaptive(rate, least=SGD_LEAST_RATE * rate),
             batch_size=SGD_BATCH,
-            max_epochs=1 if streaming else self.max_iter,
+            max_epochs=self.max_iter,
             weight=(cost.T / self.C),
-            patience=None if streaming else Patience(tol, SGD_PATIENCE),
-            before_epoch=None if tasks is None else tasks.begin,
+            patience=Patience(tol, SGD_PATIENCE),
+            before_epoch=tasks.begin,
             on_epoch=after,
             n_threads=thread_count(self.n_jobs),
             state=state,
@@ -664,23 +636,24 @@ class LinearSVM(
         )
         return network, run
 
-    def _resume(
-        self, network: Network, stream: _Stream, state: TrainingState, optimizer: Optimizer
-    ) -> None:
-        """Give the network the parameters of the stream, unless others were assigned since."""
-        coef, intercept = self._solution(network.views_of(stream.params)[-1].W)
-        if np.array_equal(coef, self.coef_) and np.array_equal(intercept, self.intercept_):
-            network.params[:] = stream.params
-            # The dtype of the rows may have changed.
-            state.optimizer = state.optimizer.converted(stream.params, network.params)
-        else:
-            state.optimizer = optimizer.start(network.params)
+    def _appends_constant(self, X: Any) -> bool:
+        """Return whether the network appends the constant feature, which would make rows dense."""
+        return self.fit_intercept and not sparse.issparse(X)
+
+    def _with_constant(self, X: Any) -> Any:
+        if not self.fit_intercept:
+            return X
+        constant = np.full((X.shape[0], 1), self.intercept_scaling, X.dtype)
+        return sparse.hstack([X, sparse.csr_array(constant)], format="csr")
 
     def _network(self, X: Any, before: tuple[Array, Array] | None) -> Network:
         layers: list[Layer] = [Dense(self._n_scores, Zeros(), bias=None)]
-        if self.fit_intercept:
+        n_in = X.shape[1]
+        if self._appends_constant(X):
             layers.insert(0, AppendConstant(float(self.intercept_scaling)))
-        network = Network(layers, X.shape[1], X.dtype)
+        elif self.fit_intercept:
+            n_in += 1
+        network = Network(layers, n_in, X.dtype)
         if before is not None:
             W = network.views[-1].W
             W[: X.shape[1]] = before[0].T
@@ -725,6 +698,51 @@ class LinearSVM(
         coef, intercept = self._solution(network.views[-1].W)
         self.coef_, self.intercept_ = np.array(coef, order="C"), intercept
 
+    # One pass over data that arrive in pieces.
+
+    def _learn(self, X: Any, targets: SignTargets, index: Array, weight: Array | None) -> None:
+        """Pass once over some rows, from the state and the solution of the last call."""
+        interrupts = begin_training()
+        loss = self._sgd_loss()
+        joint = isinstance(loss, MulticlassHinge)
+        target = targets.one_hot(index, X.dtype) if joint else targets.encode_index(index, X.dtype)
+        cost = np.atleast_2d(self._cost(index, weight, X.dtype) / self.C).T
+        scaling = float(self.intercept_scaling) if self.fit_intercept else 0.0
+        kind = (self.fit_intercept, self.multi_class, self.average)
+        stream = self._state
+        if stream is None:
+            squares = np.zeros(X.shape[1] + 1)
+            stream = Stream(kind, RandomDraws(self.random_state), squares)
+        elif stream.kind != kind:
+            raise ValueError(
+                "partial_fit cannot continue from another kind of solution: fit_intercept, "
+                "multi_class and average must stay the same. Use a clone, or fit."
+            )
+        problem = StreamProblem(
+            loss,
+            STREAM_RATE_SQUARED if isinstance(loss, SquaredHinge) else STREAM_RATE,
+            self.C,
+            scaling,
+            self.average,
+            lambda: interrupts.requested,
+        )
+        with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
+            try:
+                solution = self._by_features(X.shape[1])
+                self._state, (W, intercept) = problem.learn(stream, solution, X, target, cost)
+            except WeightsNotFiniteError:
+                raise ValueError(f"The objective is not finite for {X.dtype}. {ADVICE}") from None
+        # A view, of which a sparse product needs no copy.
+        self.coef_, self.intercept_ = _merged_if_two(W.T, intercept)
+
+    def _by_features(self, n_features: int) -> tuple[Array, Array]:
+        """Return the current weights, shape (n_features, n_scores), and intercepts."""
+        before = self._solution_before(n_features)
+        if before is None:
+            zeros = np.zeros(self._n_scores)
+            return np.broadcast_to(zeros, (n_features, self._n_scores)), zeros
+        return before[0].T, before[1]
+
     def _fit_sgd(
         self,
         X: Any,
@@ -734,8 +752,7 @@ class LinearSVM(
         before: tuple[Array, Array] | None,
         tasks: FitTasks,
     ) -> None:
-        total = float(cost.sum()) / self.C
-        network, run = self._train(X, targets, index, cost, before, total, tasks, None)
+        network, run = self._train(X, targets, index, cost, before, tasks)
         self._store(network)
         self.n_iter_ = max(1, run.n_epochs)
         reached = self._solution_before(X.shape[1])

@@ -379,8 +379,8 @@ default='constant'
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data; float32 data are processed in float32. Sparse rows are made dense only
-            batch by batch.
+            Training data; float32 data are processed in float32. Sparse rows stay
+            sparse up to the first dense layer, unless noise before it needs dense batches.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None

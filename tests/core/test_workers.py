@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from skscratch.core import Dense, Tanh
 from skscratch.core.network import PREDICT_ROWS
+from skscratch.core.rows import ArrayRows
 from skscratch.core.workers import (
     MAX_SHARDS,
+    MIN_SHARD_ROWS,
     SMALL_WORK,
     Workers,
     predict,
@@ -28,6 +30,15 @@ def test_shards_cover_the_batch_in_order(n_rows, n_params):
     assert all(s.stop > s.start for s in cut)
     if n_rows * n_params < SMALL_WORK:
         assert len(cut) == 1
+    assert cut == shards(n_rows, n_params, n_rows * n_params)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**8), st.floats(0, 1e14))
+def test_no_shard_has_less_work_than_a_gradient_is_worth(n_rows, n_params, work):
+    cut = shards(n_rows, n_params, work)
+    assert len(cut) == 1 or work / len(cut) >= MIN_SHARD_ROWS * n_params
+    assert (cut[0].start, cut[-1].stop) == (0, n_rows)
+    assert all(s.stop > s.start for s in cut)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
@@ -91,8 +102,7 @@ def test_prediction_has_the_same_bits_for_any_number_of_threads(n):
         out = np.full((n, 3), np.nan)
         predict(
             net,
-            n,
-            lambda block, room: X[block],
+            ArrayRows(X),
             lambda block, y, out=out: np.copyto(out[block], y),
             n_threads,
         )

@@ -401,8 +401,8 @@ def test_partial_fit_never_stops_learning():
 
 def test_sparse_rows_are_scored_like_dense_ones():
     fitted = encoder().fit(sparse.csr_matrix(DIGITS))
-    np.testing.assert_array_equal(
-        fitted.score_samples(sparse.csr_matrix(DIGITS)), fitted.score_samples(DIGITS)
+    np.testing.assert_allclose(
+        fitted.score_samples(sparse.csr_matrix(DIGITS)), fitted.score_samples(DIGITS), rtol=1e-10
     )
 
 

@@ -396,14 +396,14 @@ def test_each_parameter_may_have_a_different_rate():
 
 
 @pytest.mark.parametrize("average", [False, True])
-def test_a_stream_of_changing_dtype_keeps_its_momentum(average):
+def test_a_stream_of_changing_dtype_keeps_its_rates(average):
     X, y = scaled(load_iris)
     options = {"average": average, "intercept_scaling": 3.3, "random_state": 0}
     same, changing = LinearSVM(**options), LinearSVM(**options)
     for k in range(6):
         same.partial_fit(X, y, classes=[0, 1, 2])
         changing.partial_fit(X.astype([np.float64, np.float32][k % 2]), y, classes=[0, 1, 2])
-    assert changing._state.state.optimizer.t == same._state.state.optimizer.t
+    assert changing._state.step == same._state.step > 6
     np.testing.assert_allclose(changing.coef_, same.coef_, rtol=1e-3, atol=1e-5)
 
 
@@ -521,7 +521,7 @@ def test_partial_fit_continues_from_assigned_weights(options, intercept_scaling)
     model.partial_fit(X, y)
     np.testing.assert_array_equal(good.coef_, kept)
     near, far = (np.abs(model.coef_ - coef).max() for coef in (kept, before))
-    assert near < far / 2
+    assert near < 0.7 * far
     # The same in place.
     other = streamed(3, **options)
     other.coef_[0] = 0
@@ -531,18 +531,19 @@ def test_partial_fit_continues_from_assigned_weights(options, intercept_scaling)
     np.testing.assert_array_equal(other.partial_fit(X, y).coef_, twin.partial_fit(X, y).coef_)
 
 
-@KINDS
-def test_assigned_weights_discard_momentum_and_averages(options):
+@pytest.mark.parametrize("intercept_scaling", [1.0, 3.3])
+def test_the_mean_begins_anew_at_assigned_weights(intercept_scaling):
     X, y = scaled(load_iris)
     good = LinearSVM().fit(X, y)
-    one, other = streamed(**options), LinearSVM(random_state=0, **options)
-    for _ in range(5):
-        other.partial_fit(-X, np.roll(y, 20), classes=[0, 1, 2])
-    for model in (one, other):
-        model.coef_, model.intercept_ = good.coef_, good.intercept_
-        model.partial_fit(X, y)
-    np.testing.assert_array_equal(one.coef_, other.coef_)
-    np.testing.assert_array_equal(one.intercept_, other.intercept_)
+    model = streamed(20, average=True, intercept_scaling=intercept_scaling)
+    n_steps = model._state.step // 20
+    assert model._state.step == 20 * n_steps
+    model.coef_ = good.coef_.copy()
+    model.partial_fit(X, y)
+    # A mean over all steps would hardly differ from the good weights.
+    assert model._state.step == n_steps
+    again = copy.deepcopy(model).partial_fit(X, y)
+    assert again._state.step == 2 * n_steps
 
 
 @pytest.mark.parametrize("options", [{}, {"intercept_scaling": 3.0}, {"fit_intercept": False}])
@@ -568,7 +569,7 @@ def test_partial_fit_learns_as_well_as_fit():
         stream = LinearSVM(random_state=0)
         for _ in range(60):
             stream.partial_fit(X, y, classes=np.unique(y))
-        assert stream.score(X, y) >= LinearSVM().fit(X, y).score(X, y) - 0.015
+        assert stream.score(X, y) >= LinearSVM().fit(X, y).score(X, y) - 0.02
 
 
 # Classes without rows, weights out of range
