@@ -69,11 +69,13 @@ CONJUGATE_STEPS = 200
 # Damping, as a multiple of the curvature of each column, at the start and at least: columns may be
 # equal or more than the rows. It is multiplied by the first factor after a full step; a shorter or
 # a failed one raises it.
-DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-9, 10.0
+DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-9, 1e6
 DAMPING_FALLS, DAMPING_RISES = 0.1, 4.0
 # Where few rows or none give a column curvature, it is at least this share of that of all rows.
-CURVATURE_SHARE = 1e-3
+CURVATURE_SHARE = 3e-2
 HALVINGS = 10
+# A step without the zeros that it would move to the wrong side must promise this share of it.
+KEPT_SHARE = 0.5
 # The optimality conditions must hold to this share of the tolerance of the gap. The gap alone would
 # let small coefficients remain that are zero at the optimum.
 VIOLATION_SHARE = 0.05
@@ -82,6 +84,15 @@ VIOLATION_SHARE = 0.05
 FIRST = 4.0
 RAISE = 16.0
 STAGE_TOL = 0.3
+# After this many rounds that failed to reduce the violation as far as they should, a problem with at
+# most this many columns in its working set is solved by an interior-point method.
+SLOW_ROUNDS = 2
+INTERIOR_COLUMNS = 1024
+INTERIOR_STEPS = 60
+# It ends when it bounds the gap by this share of the objective, and its constraints hold to this.
+INTERIOR_TOL = 1e-7
+INTERIOR_RESIDUAL = 1e-6
+NEGLIGIBLE = 1e-12
 # Give up on a problem whose best gap has not fallen by a tenth in this many rounds, nor the
 # violation, soon if the gap is small enough.
 PATIENCE = 60
@@ -270,6 +281,128 @@ def _conjugate_gradients(B: Any, right: Array, least: Array, damping: float, sha
     return d
 
 
+class _InteriorPoint:
+    """Mehrotra's predictor-corrector method for one problem.
+
+    It needs few iterations even if the rows are separable and their cost is high, where rows leave
+    the margin in every Newton step. The coefficients are ``a - b``; both parts are positive, with
+    the multipliers ``alpha`` and ``beta``. ``q`` is by how much the margin of a row exceeds what
+    its multiplier ``p`` allows. The products of the pairs are reduced to 0 together.
+    """
+
+    def __init__(self, columns: _Columns, signs: Array, cost: Array) -> None:
+        self.columns, self.signs = columns, signs
+        # Rows without cost get a negligible one.
+        self.cost = np.maximum(cost, NEGLIGIBLE * float(cost.max()))
+        self.bend = 0.5 / self.cost
+        along = self.transposed(np.ones(len(signs)))
+        self.p = np.full(len(signs), 0.5 / max(float(np.abs(along).max()), TINY))
+        self.q = np.ones(len(signs))
+        along = self.transposed(self.p)
+        self.alpha, self.beta = 1.0 - along, 1.0 + along
+        self.a, self.b = self.p[0] / self.alpha, self.p[0] / self.beta
+
+    def margins(self, change: Array) -> Array:
+        """Return the margins of all rows for these coefficients."""
+        margins: Array = self.signs * self.columns.scores(change[None])[0]
+        return margins
+
+    def transposed(self, p: Array) -> Array:
+        """Return the transpose of `margins` applied to ``p``."""
+        along: Array = self.columns.scores_transposed((self.signs * p)[None])[0]
+        return along
+
+    def minimise(self) -> Array:
+        """Return nearly optimal coefficients; those that seem to be zero are."""
+        best, lowest = np.zeros(self.columns.shape[1]), np.inf
+        for _ in range(INTERIOR_STEPS):
+            along, margin = self.transposed(self.p), self.margins(self.a - self.b)
+            slack = np.maximum(1.0 - margin, 0.0)
+            objective = float((self.a + self.b).sum() + self.cost @ (slack * slack))
+            if objective < lowest:
+                best, lowest = self.coefficients(), objective
+            self.r_alpha = 1.0 - along - self.alpha
+            self.r_beta = 1.0 + along - self.beta
+            self.r_q = margin + self.bend * self.p - 1.0 - self.q
+            residuals = (self.r_alpha, self.r_beta, self.r_q)
+            feasible = max(float(np.abs(r).max()) for r in residuals) < INTERIOR_RESIDUAL
+            if feasible and self.products() <= INTERIOR_TOL * objective:
+                break
+            if not self.step():
+                break
+        return best
+
+    def coefficients(self) -> Array:
+        """Return the coefficients; those with both parts much below the multipliers are zero."""
+        w: Array = self.a - self.b
+        scale = max(float(np.abs(w).max()), TINY)
+        w[(self.a < scale * self.alpha) & (self.b < scale * self.beta)] = 0.0
+        return w
+
+    def products(self) -> float:
+        """Return the sum of the products of all pairs."""
+        return float(self.a @ self.alpha + self.b @ self.beta + self.p @ self.q)
+
+    def step(self) -> bool:
+        """Take a step, and return whether that was possible."""
+        a, b, p, alpha, beta, q = self.values
+        self.D = 1.0 / (q / p + self.bend)
+        # Scaled by the square root of the parts, so that coefficients near 0 do no harm.
+        self.root = np.sqrt(a / alpha + b / beta)
+        H = self.columns.gram(self.D)
+        H *= self.root[:, None] * self.root
+        H[np.diag_indices(len(H))] += 1.0
+        try:
+            self.factor = cho_factor(H, lower=True, overwrite_a=True, check_finite=False)
+        except LinAlgError:
+            return False
+        n_products, total = 2 * len(a) + len(p), self.products()
+        steps = self.newton(-a * alpha, -b * beta, -p * q)
+        t = min(1.0, _longest_step(self.values, steps))
+        ends = [value + t * step for value, step in zip(self.values, steps, strict=True)]
+        reached = sum(float(ends[k] @ ends[k + 3]) for k in range(3))
+        aim = total / n_products * (reached / total) ** 3
+        da, db, dp, d_alpha, d_beta, dq = steps
+        steps = self.newton(
+            aim - a * alpha - da * d_alpha, aim - b * beta - db * d_beta, aim - p * q - dp * dq
+        )
+        t = min(1.0, 0.99 * _longest_step(self.values, steps))
+        ends = [value + t * step for value, step in zip(self.values, steps, strict=True)]
+        if not all(np.isfinite(end).all() for end in ends):
+            return False
+        self.a, self.b, self.p, self.alpha, self.beta, self.q = ends
+        return True
+
+    @property
+    def values(self) -> list[Array]:
+        """All variables: the first three are paired with the last three."""
+        return [self.a, self.b, self.p, self.alpha, self.beta, self.q]
+
+    def newton(self, c_a: Array, c_b: Array, c_p: Array) -> list[Array]:
+        """Return the Newton step that changes the products of the pairs by these numbers."""
+        a, b, p, alpha, beta, q = self.values
+        h = (c_a - a * self.r_alpha) / alpha - (c_b - b * self.r_beta) / beta
+        rest = c_p / p - self.r_q
+        right = h / self.root + self.root * self.transposed(self.D * rest)
+        dw = self.root * cho_solve(self.factor, right, check_finite=False)
+        dp = self.D * (rest - self.margins(dw))
+        along = self.transposed(dp)
+        d_alpha, d_beta = self.r_alpha - along, self.r_beta + along
+        da: Array = (c_a - a * d_alpha) / alpha
+        db: Array = (c_b - b * d_beta) / beta
+        return [da, db, dp, d_alpha, d_beta, (c_p - q * dp) / p]
+
+
+def _longest_step(values: list[Array], steps: list[Array]) -> float:
+    """Return the longest step, at most 1.01, that keeps all values positive."""
+    longest = 1.01
+    for value, step in zip(values, steps, strict=True):
+        falls = step < 0.0
+        if falls.any():
+            longest = min(longest, float((-value[falls] / step[falls]).min()))
+    return longest
+
+
 class _Problem:
     """One problem: coefficients, their certificate, and the steps from them."""
 
@@ -286,7 +419,7 @@ class _Problem:
         #: The curvature of each column if all rows are active.
         self.most_curvature = curvature
         self.slack = self.slack_of(scores)
-        self.damping = DAMPING
+        self.damping, self.n_slow = DAMPING, 0
         self.objective = self.gap = self.violation = np.inf
         self.dual = -np.inf
         self.idle, self.lowest_gap, self.lowest_violation = 0, np.inf, np.inf
@@ -373,22 +506,53 @@ class _Problem:
         A = self.working_set(g)
         columns, w, gradient = self.columns.select(A), self.w[A], g[A]
         violation = _violation(gradient, w)
+        if self.n_slow >= SLOW_ROUNDS and len(A) <= INTERIOR_COLUMNS:
+            self.n_slow, self.factor = -3*SLOW_ROUNDS, 1.0
+            inner = _InteriorPoint(columns, self.signs, self.cost).minimise()
+            slack = self.slack_of(columns.scores(inner[None])[0])
+            if self.value(inner, slack) < self.value(w, self.slack):
+                w, self.slack, self.damping = inner, slack, DAMPING
+            gradient = columns.scores_transposed(self.residual()[None])[0]
+            violation = _violation(gradient, w)
         goal = max(ROUND_SHARE * min(1.0, violation) * violation, 0.3 * VIOLATION_SHARE * tol)
         for _ in range(ROUND_STEPS):
             orthant = np.where(w == 0.0, -np.sign(gradient), np.sign(w))
-            free = np.flatnonzero((w != 0.0) | (np.abs(gradient) > 1.0))
-            step = self.newton_step(columns, free, -(gradient + orthant)[free], A, violation)
-            if step is not None:
-                d = np.zeros_like(w)
-                d[free] = step
+            d = self.direction(columns, w, -(gradient + orthant), orthant, A, violation)
+            if d is not None:
                 w = self.move(columns, w, d, orthant)
             residual = self.factor * self.residual()
             gradient = columns.scores_transposed(residual[None])[0]
             violation = _violation(gradient, w)
             if violation <= goal:
                 break
+        else:
+            self.n_slow += 1
         self.w = np.zeros_like(self.w)
         self.w[A] = w
+        # Computed anew, because rounding errors of the steps have accumulated.
+        self.slack = self.slack_of(columns.scores(w[None])[0])
+
+    def direction(
+        self, columns: _Columns, w: Array, right: Array, orthant: Array, A: Array, violation: float
+    ) -> Array | None:
+        """Return a damped Newton step, or None if rounding prevents it.
+
+        Zeros that it would move out of their orthant stay where they are. If much of the step is
+        lost by that, it is computed again without them.
+        """
+        free = np.flatnonzero((w != 0.0) | (right * orthant > 0.0))
+        while True:
+            step = self.newton_step(columns, free, right[free], A, violation)
+            if step is None:
+                return None
+            promise = right[free] * step
+            stays = (w[free] == 0.0) & (step * orthant[free] < 0.0)
+            if float(promise[~stays].sum()) >= KEPT_SHARE * float(promise.sum()):
+                break
+            free = free[~stays]
+        d = np.zeros_like(w)
+        d[free] = step
+        return d
 
     def newton_step(
         self, columns: _Columns, free: Array, right: Array, A: Array, violation: float
@@ -425,13 +589,18 @@ class _Problem:
 
     def move(self, columns: _Columns, w: Array, d: Array, orthant: Array) -> Array:
         """Return the coefficients after the step ``d``, or a part of it, in the orthant."""
-        value = self.value(w, self.slack)
-        limit = value + self.rounding(value)
+        before = np.maximum(self.slack, 0.0)
         for k in range(HALVINGS):
             moved = w + 0.5**k * d
             moved[moved * orthant < 0.0] = 0.0
-            slack = self.slack_of(columns.scores(moved[None])[0])
-            if self.value(moved, slack) <= limit:
+            change = moved - w
+            rise = -self.signs * columns.scores(change[None])[0]
+            slack = self.slack + rise
+            after = np.maximum(slack, 0.0)
+            # The difference of two objectives would be lost in their rounding.
+            rise = np.where((before > 0.0) & (after > 0.0), rise, after - before)
+            loss = self.factor * float((self.cost * (before + after)) @ rise)
+            if float(orthant @ change) + loss <= 0.0:
                 self.slack = slack
                 if k == 0:
                     self.damping = max(DAMPING_FALLS * self.damping, LEAST_DAMPING)
