@@ -74,19 +74,19 @@ DAMPING_FALLS, DAMPING_RISES = 0.1, 4.0
 # Where few rows or none give a column curvature, it is at least this share of that of all rows.
 CURVATURE_SHARE = 3e-2
 HALVINGS = 10
-# A step without the zeros that it would move to the wrong side must promise this share of it.
-KEPT_SHARE = 0.5
 # The optimality conditions must hold to this share of the tolerance of the gap. The gap alone would
 # let small coefficients remain that are zero at the optimum.
 VIOLATION_SHARE = 0.05
+# A round does not aim lower than this share.
+LEAST_SHARE = 0.015
 # Without a start, the problem is first solved for lower costs, at which the largest gradient at 0
 # is this. Once the gap is below this share of the objective, the costs are raised by this factor.
 FIRST = 4.0
 RAISE = 16.0
 STAGE_TOL = 0.3
-# After this many rounds that failed to reduce the violation as far as they should, a problem with at
-# most this many columns in its working set is solved by an interior-point method.
-SLOW_ROUNDS = 2
+# After this many rounds that failed to reduce the violation as far as they should, a problem is
+# solved by an interior-point method, unless its working set has more columns than this.
+SLOW_ROUNDS = 5
 INTERIOR_COLUMNS = 1024
 INTERIOR_STEPS = 60
 # It ends when it bounds the gap by this share of the objective, and its constraints hold to this.
@@ -434,9 +434,9 @@ class _Problem:
         return slack
 
     def value(self, w: Array, slack: Array) -> float:
-        """Return the objective, with the costs of this stage."""
+        """Return the objective."""
         positive = np.maximum(slack, 0.0)
-        return float(np.abs(w).sum() + self.factor * (self.cost @ (positive * positive)))
+        return float(np.abs(w).sum() + self.cost @ (positive * positive))
 
     def residual(self) -> Array:
         """Return the derivatives of the losses by the scores."""
@@ -455,7 +455,9 @@ class _Problem:
         # The best multiple of the dual point that is feasible.
         share = min(1.0 / max(steepest, TINY), 0.5 * total / max(loss, TINY))
         self.dual = max(self.dual, share * total - share * share * loss)
-        self.gap = max(self.objective - self.dual, self.rounding(self.objective))
+        # The difference of the two is no better than their rounding.
+        rounding = 4 * rounding_unit(np.dtype(np.float64)) * self.objective
+        self.gap = max(self.objective - self.dual, rounding)
         self.violation = _violation(g, self.w)
         if self.factor < 1.0:
             self.raise_costs(steepest, total, loss)
@@ -475,11 +477,6 @@ class _Problem:
         gap = objective - f * (share * total - share * share * loss)
         if gap <= STAGE_TOL * objective:
             self.factor = min(1.0, RAISE * f)
-
-    @staticmethod
-    def rounding(objective: float) -> float:
-        """Return a difference of objectives below which rounding decides."""
-        return 4 * rounding_unit(np.dtype(np.float64)) * objective
 
     def finished(self, tol: float) -> bool:
         """Return whether the problem is solved or cannot be solved any better."""
@@ -502,77 +499,63 @@ class _Problem:
 
     def advance(self, g: Array, tol: float) -> None:
         """Minimise over the working set, given the gradient."""
-        g = self.factor * g
-        A = self.working_set(g)
-        columns, w, gradient = self.columns.select(A), self.w[A], g[A]
-        violation = _violation(gradient, w)
+        A = self.working_set(self.factor * g)
+        columns, w = self.columns.select(A), self.w[A]
+        gradient = self.factor * g[A]
         if self.n_slow >= SLOW_ROUNDS and len(A) <= INTERIOR_COLUMNS:
-            self.n_slow, self.factor = -3*SLOW_ROUNDS, 1.0
-            inner = _InteriorPoint(columns, self.signs, self.cost).minimise()
-            slack = self.slack_of(columns.scores(inner[None])[0])
-            if self.value(inner, slack) < self.value(w, self.slack):
-                w, self.slack, self.damping = inner, slack, DAMPING
+            self.n_slow, self.factor = 0, 1.0
+            w = self.solve_by_interior_point(columns, w)
             gradient = columns.scores_transposed(self.residual()[None])[0]
-            violation = _violation(gradient, w)
-        goal = max(ROUND_SHARE * min(1.0, violation) * violation, 0.3 * VIOLATION_SHARE * tol)
-        for _ in range(ROUND_STEPS):
+        violation = _violation(gradient, w)
+        goal = max(ROUND_SHARE * min(1.0, violation) * violation, LEAST_SHARE * tol)
+        least = np.maximum(CURVATURE_SHARE * self.factor * self.most_curvature[A], TINY)
+        n_steps = 0
+        while violation > goal and n_steps < ROUND_STEPS:
+            n_steps += 1
             orthant = np.where(w == 0.0, -np.sign(gradient), np.sign(w))
-            d = self.direction(columns, w, -(gradient + orthant), orthant, A, violation)
-            if d is not None:
-                w = self.move(columns, w, d, orthant)
-            residual = self.factor * self.residual()
-            gradient = columns.scores_transposed(residual[None])[0]
+            free = np.flatnonzero((w != 0.0) | (np.abs(gradient) > 1.0))
+            right = -(gradient + orthant)[free]
+            share = min(RESIDUAL_SHARE, violation)
+            step = self.newton_step(columns, free, right, least[free], share)
+            if step is None:
+                self.raise_damping(DAMPING_RISES)
+                self.summed = np.zeros_like(self.summed)
+                continue
+            d = np.zeros_like(w)
+            d[free] = step
+            w = self.move(columns, w, d, orthant)
+            gradient = columns.scores_transposed(self.factor * self.residual()[None])[0]
             violation = _violation(gradient, w)
-            if violation <= goal:
-                break
-        else:
-            self.n_slow += 1
+        self.n_slow += violation > goal
         self.w = np.zeros_like(self.w)
         self.w[A] = w
         # Computed anew, because rounding errors of the steps have accumulated.
         self.slack = self.slack_of(columns.scores(w[None])[0])
 
-    def direction(
-        self, columns: _Columns, w: Array, right: Array, orthant: Array, A: Array, violation: float
-    ) -> Array | None:
-        """Return a damped Newton step, or None if rounding prevents it.
-
-        Zeros that it would move out of their orthant stay where they are. If much of the step is
-        lost by that, it is computed again without them.
-        """
-        free = np.flatnonzero((w != 0.0) | (right * orthant > 0.0))
-        while True:
-            step = self.newton_step(columns, free, right[free], A, violation)
-            if step is None:
-                return None
-            promise = right[free] * step
-            stays = (w[free] == 0.0) & (step * orthant[free] < 0.0)
-            if float(promise[~stays].sum()) >= KEPT_SHARE * float(promise.sum()):
-                break
-            free = free[~stays]
-        d = np.zeros_like(w)
-        d[free] = step
-        return d
+    def solve_by_interior_point(self, columns: _Columns, w: Array) -> Array:
+        """Return the solution of an interior-point method, or ``w`` if that is better."""
+        found = _InteriorPoint(columns, self.signs, self.cost).minimise()
+        slack = self.slack_of(columns.scores(found[None])[0])
+        if not self.value(found, slack) < self.value(w, self.slack):
+            return w
+        self.slack, self.damping = slack, DAMPING
+        return found
 
     def newton_step(
-        self, columns: _Columns, free: Array, right: Array, A: Array, violation: float
+        self, columns: _Columns, free: Array, right: Array, least: Array, share: float
     ) -> Array | None:
-        """Return the damped step in the free columns, or None if that is not possible."""
-        least = np.maximum(CURVATURE_SHARE * self.factor * self.most_curvature[A[free]], TINY)
+        """Return the damped step in the free columns, or None if rounding prevents it."""
         active = (self.slack > 0.0) & (self.cost > 0.0)
         if len(self.w) > ALL_COLUMNS:
             weight = np.where(active, 2.0 * self.factor * self.cost, 0.0)
             B = columns.scaled(weight, free)
-            share = min(RESIDUAL_SHARE, violation)
             return _conjugate_gradients(B, right, least, self.damping, share)
         self.sum_curvature(columns, active)
         H = self.factor * self.H[np.ix_(free, free)]
-        diagonal = np.diagonal(H)
-        H[np.diag_indices(len(H))] += self.damping * np.maximum(diagonal, least)
+        H[np.diag_indices(len(H))] += self.damping * np.maximum(np.diagonal(H), least)
         try:
             factor = cho_factor(H, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError:
-            self.raise_damping(DAMPING_RISES)
             return None
         step: Array = cho_solve(factor, right, check_finite=False)
         return step
@@ -608,13 +591,13 @@ class _Problem:
                     self.raise_damping(DAMPING_RISES * 2.0 ** (0.5 * k))
                 return moved
         self.raise_damping(DAMPING_RISES * 2.0 ** (0.5 * HALVINGS))
+        # The curvature is summed anew, in case that rounding errors have accumulated in it.
+        self.summed = np.zeros_like(self.summed)
         return w
 
     def raise_damping(self, factor: float) -> None:
         """Multiply the damping by this factor, up to its limit."""
         self.damping = min(factor * self.damping, MOST_DAMPING)
-        # The sum is computed anew, in case that rounding errors have accumulated.
-        self.summed = np.zeros_like(self.summed)
 
 
 def solve_l1(
