@@ -79,11 +79,6 @@ HALVINGS = 10
 VIOLATION_SHARE = 0.05
 # A round does not aim lower than this share.
 LEAST_SHARE = 0.015
-# Without a start, the problem is first solved for lower costs, at which the largest gradient at 0
-# is this. Once the gap is below this share of the objective, the costs are raised by this factor.
-FIRST = 4.0
-RAISE = 16.0
-STAGE_TOL = 0.3
 # After this many rounds that failed to reduce the violation as far as they should, a problem is
 # solved by an interior-point method, unless its working set has more columns than this.
 SLOW_ROUNDS = 5
@@ -423,7 +418,6 @@ class _Problem:
         self.objective = self.gap = self.violation = np.inf
         self.dual = -np.inf
         self.idle, self.lowest_gap, self.lowest_violation = 0, np.inf, np.inf
-        self.factor = 0.0 if not w.any() else 1.0
         # The rows that the curvature of all columns was summed over.
         self.summed = np.zeros(len(signs), bool)
         self.H: Any = 0.0
@@ -459,24 +453,10 @@ class _Problem:
         rounding = 4 * rounding_unit(np.dtype(np.float64)) * self.objective
         self.gap = max(self.objective - self.dual, rounding)
         self.violation = _violation(g, self.w)
-        if self.factor < 1.0:
-            self.raise_costs(steepest, total, loss)
         improved = self.gap < 0.9 * self.lowest_gap or self.violation < 0.5 * self.lowest_violation
         self.idle = 0 if improved else self.idle + 1
         self.lowest_gap = min(self.lowest_gap, self.gap)
         self.lowest_violation = min(self.lowest_violation, self.violation)
-
-    def raise_costs(self, steepest: float, total: float, loss: float) -> None:
-        """Raise the costs of the next round if the problem with the present ones is solved."""
-        if self.factor == 0.0:
-            self.factor = min(1.0, FIRST / max(steepest, TINY))
-            return
-        f = self.factor
-        share = min(1.0 / max(f * steepest, TINY), 0.5 * total / max(loss, TINY))
-        objective = float(np.abs(self.w).sum()) + f * loss
-        gap = objective - f * (share * total - share * share * loss)
-        if gap <= STAGE_TOL * objective:
-            self.factor = min(1.0, RAISE * f)
 
     def finished(self, tol: float) -> bool:
         """Return whether the problem is solved or cannot be solved any better."""
@@ -499,16 +479,15 @@ class _Problem:
 
     def advance(self, g: Array, tol: float) -> None:
         """Minimise over the working set, given the gradient."""
-        A = self.working_set(self.factor * g)
-        columns, w = self.columns.select(A), self.w[A]
-        gradient = self.factor * g[A]
+        A = self.working_set(g)
+        columns, w, gradient = self.columns.select(A), self.w[A], g[A]
         if self.n_slow >= SLOW_ROUNDS and len(A) <= INTERIOR_COLUMNS:
-            self.n_slow, self.factor = 0, 1.0
+            self.n_slow = 0
             w = self.solve_by_interior_point(columns, w)
             gradient = columns.scores_transposed(self.residual()[None])[0]
         violation = _violation(gradient, w)
         goal = max(ROUND_SHARE * min(1.0, violation) * violation, LEAST_SHARE * tol)
-        least = np.maximum(CURVATURE_SHARE * self.factor * self.most_curvature[A], TINY)
+        least = np.maximum(CURVATURE_SHARE * self.most_curvature[A], TINY)
         n_steps = 0
         while violation > goal and n_steps < ROUND_STEPS:
             n_steps += 1
@@ -524,7 +503,7 @@ class _Problem:
             d = np.zeros_like(w)
             d[free] = step
             w = self.move(columns, w, d, orthant)
-            gradient = columns.scores_transposed(self.factor * self.residual()[None])[0]
+            gradient = columns.scores_transposed(self.residual()[None])[0]
             violation = _violation(gradient, w)
         self.n_slow += violation > goal
         self.w = np.zeros_like(self.w)
@@ -547,11 +526,11 @@ class _Problem:
         """Return the damped step in the free columns, or None if rounding prevents it."""
         active = (self.slack > 0.0) & (self.cost > 0.0)
         if len(self.w) > ALL_COLUMNS:
-            weight = np.where(active, 2.0 * self.factor * self.cost, 0.0)
+            weight = np.where(active, 2.0 * self.cost, 0.0)
             B = columns.scaled(weight, free)
             return _conjugate_gradients(B, right, least, self.damping, share)
         self.sum_curvature(columns, active)
-        H = self.factor * self.H[np.ix_(free, free)]
+        H = self.H[np.ix_(free, free)]
         H[np.diag_indices(len(H))] += self.damping * np.maximum(np.diagonal(H), least)
         try:
             factor = cho_factor(H, lower=True, overwrite_a=True, check_finite=False)
@@ -582,7 +561,7 @@ class _Problem:
             after = np.maximum(slack, 0.0)
             # The difference of two objectives would be lost in their rounding.
             rise = np.where((before > 0.0) & (after > 0.0), rise, after - before)
-            loss = self.factor * float((self.cost * (before + after)) @ rise)
+            loss = float((self.cost * (before + after)) @ rise)
             if float(orthant @ change) + loss <= 0.0:
                 self.slack = slack
                 if k == 0:
