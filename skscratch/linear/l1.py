@@ -82,7 +82,7 @@ LEAST_SHARE = 0.015
 # After this many rounds that failed to reduce the violation as far as they should, a problem is
 # solved by an interior-point method, unless its working set has more columns than this.
 SLOW_ROUNDS = 5
-INTERIOR_COLUMNS = 1024
+INTERIOR_COLUMNS = 512
 INTERIOR_STEPS = 60
 # It ends when it bounds the gap by this share of the objective, and its constraints hold to this.
 INTERIOR_TOL = 1e-7
