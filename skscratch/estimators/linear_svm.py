@@ -109,7 +109,9 @@ class LinearSVM(
     ----------
     penalty : {'l2', 'l1'}, default='l2'
         The penalty on the weights. 'l1' needs the loss 'squared_hinge', and 'newton-cg' or 'auto'
-        as the solver. Only used with ``multi_class='ovr'``.
+        as the solver. The gradient of the losses is then within `tol` / 20 of [-1, 1] at weights
+        of 0, and of -1 or 1 at others, before float32 rounds the weights. Only used with
+        ``multi_class='ovr'``.
     loss : {'squared_hinge', 'hinge'}, default='squared_hinge'
         ``max(0, 1 - y·score)``, squared or not. Only used with ``multi_class='ovr'``.
     C : float, default=1.0
@@ -140,7 +142,8 @@ class LinearSVM(
         instead how far the optimality conditions are violated relative to the start, which bounds
         no distance to the optimum.
     max_iter : int, default=1000
-        Largest number of Newton steps, or of epochs of 'sgd'.
+        Largest number of Newton steps, or of epochs of 'sgd'. With ``penalty='l1'``, of rounds of
+        up to twelve Newton steps.
     warm_start : bool, default=False
         Start from the previous solution.
     average : bool, default=False
@@ -164,7 +167,7 @@ class LinearSVM(
     classes_ : ndarray of shape (n_classes,)
         Labels.
     n_iter_ : int
-        Number of Newton steps, or of epochs.
+        Number of Newton steps, of rounds of them with ``penalty='l1'``, or of epochs.
     objective_ : float
         The objective reached, summed over the problems. Set by `fit`.
     dual_gap_ : float
@@ -557,7 +560,7 @@ class LinearSVM(
         self.objective_, self.dual_gap_ = solution.objective, solution.dual_gap
         self._print(f"LinearSVM ended after {self.n_iter_} iterations", *self._certificate)
         if not solution.converged and not stopped:
-            self._warn(f"{solution.n_iter} Newton steps")
+            self._warn(f"{solution.n_iter} {'rounds of ' if self._is_l1 else ''}Newton steps")
 
     @property
     def _certificate(self) -> tuple[float, float]:
