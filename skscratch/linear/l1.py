@@ -15,21 +15,25 @@ losses are piecewise quadratic. A Newton step solves::
 over the nonzero coefficients and those zeros with ``|g_j| > 1``, which take the sign of ``-g_j``. A
 coefficient that would change its sign becomes exactly zero. The damping rises where a step is too
 long and falls where it is not; at the solution it vanishes, and the steps become exact. All sums
-are accumulated in float64.
+are accumulated in float64. A problem that advances slowly, because few columns separate the rows
+and their cost is high, is solved by an interior-point method; Newton's method polishes the result.
 
 With ``p_i = 2 cost_i max(0, s_i)``, shortened until ``|sum_i y_i p_i x_i| <= 1`` in every column,
 no coefficients reach an objective below ``sum_i p_i - p_i^2 / (4 cost_i)``.
 
 Alternatives that were considered: coordinate descent, as in LIBLINEAR, needs a compiled loop.
 Minimising a quadratic model exactly, signs included, before every move of the rows takes fewer
-steps on a few columns; with thousands of nonzero coefficients each took a hundred times as long.
+steps on a few columns; with thousands of nonzero coefficients, each took a hundred times as long.
+A path of rising costs saved nothing. Without the interior-point method, problems of hundreds of
+separable columns take five times as many rounds.
 
 References
 ----------
 G. Andrew and J. Gao, "Scalable training of L1-regularized log-linear models", ICML 2007.
 D. P. Bertsekas, "Projected Newton methods for optimization problems with simple constraints", SIAM
 Journal on Control and Optimization 20, 1982. G.-X. Yuan, C.-H. Ho and C.-J. Lin, "An improved
-GLMNET for L1-regularized logistic regression", JMLR 13, 2012.
+GLMNET for L1-regularized logistic regression", JMLR 13, 2012. S. Mehrotra, "On the implementation
+of a primal-dual interior point method", SIAM Journal on Optimization 2, 1992.
 """
 
 from __future__ import annotations
@@ -542,7 +546,7 @@ class _Problem:
     def sum_curvature(self, columns: _Columns, active: Array) -> None:
         """Sum the curvature of all columns over the active rows, from the last sum if possible."""
         added, removed = active & ~self.summed, self.summed & ~active
-        if 2 * (np.count_nonzero(added) + np.count_nonzero(removed)) > np.count_nonzero(active):
+        if 2 * (np.count_nonzero(added) + np.count_nonzero(removed)) >= np.count_nonzero(active):
             self.H = columns.gram(np.where(active, 2.0 * self.cost, 0.0))
         else:
             self.H += columns.gram(np.where(added, 2.0 * self.cost, 0.0))
