@@ -64,7 +64,7 @@ SGD_PATIENCE = 5
 SGD_LEAST_RATE = 5e-3
 # About how much the first step of a stream changes a score, in units of the margin: less for the
 # squared hinge, whose slope grows with the error.
-STREAM_RATE, STREAM_RATE_SQUARED = 5.0, 4.5
+STREAM_RATE, STREAM_RATE_SQUARED = 5.0, 3.0
 
 
 class _ScaledSGD(SGD):

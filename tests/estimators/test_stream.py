@@ -99,7 +99,7 @@ def test_one_step_is_the_formula(options):
     sign = np.where(y == 1, 1.0, -1.0)
     # All scores are 0, so that every row violates the margin by 1.
     g = A.T @ (-sign * (2 if model.loss == "squared_hinge" else 1))
-    rate = 5.0 if model.loss == "hinge" else 4.5
+    rate = 5.0 if model.loss == "hinge" else 3.0
     rate /= np.abs(A).sum(axis=1).mean()
     with np.errstate(divide="ignore", invalid="ignore"):
         r = np.where(g != 0, rate / np.abs(g), 0.0)
