@@ -25,7 +25,8 @@ __all__ = [
 
 # Rows gathered at a time for a Gram matrix: large enough for BLAS, small enough to copy.
 BLOCK_ROWS = 8192
-# Entries of X that one thread multiplies at a time, casting them first if the dtypes differ.
+# Entries of X that one thread multiplies at a time, casting them first if the dtypes differ. Sparse
+# rows are multiplied with fewer coefficients at a time, but each entry takes longer.
 PIECE_ENTRIES = 2**21
 SPARSE_PIECE_ENTRIES = 2**18
 # Entries of sparse rows that are copied at a time.

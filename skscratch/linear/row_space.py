@@ -72,6 +72,7 @@ __all__ = [
 # Features that are stored densely: the most frequent ones, if so many of the rows have them.
 FREQUENT = 32
 FREQUENT_SHARE = 0.02
+# Rows of them that are weighted at a time.
 BLOCK_ROWS = 1024
 # Problems that share products: a product for ten costs much less than ten products.
 GROUP_SIZE = 10
