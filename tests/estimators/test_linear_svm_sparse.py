@@ -114,8 +114,9 @@ def test_formats_and_indices_give_the_result_of_dense_rows(data, dtype, kind):
 
 @DATA
 @KINDS
-def test_weights_of_two_classes_on_sparse_rows_are_those_on_dense_rows(data, kind):
-    X, y = data(n_classes=2)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_weights_on_sparse_rows_are_those_on_dense_rows(data, kind, n_classes):
+    X, y = data(n_classes)
     rows = sparse.csr_array(X)
     sample = np.random.default_rng(2).integers(0, 4, size=len(y))
     plain = model_of(kind, X.dtype).fit(rows, y)

@@ -165,7 +165,7 @@ def test_a_callback_can_stop(dtype):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csr_matrix])
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array])
 @pytest.mark.parametrize("zeros", [0.8, 0.95])
 def test_sparse_columns_give_the_solution_of_dense_ones(shape, form, zeros):
     X, signs, rng = problem(*shape)
