@@ -70,7 +70,7 @@ ROUND_SHARE = 0.1
 ROUND_STEPS = 12
 # Conjugate gradients end when the residual has fallen to this share, or less near the solution.
 RESIDUAL_SHARE = 0.1
-CONJUGATE_STEPS = 200
+CONJUGATE_STEPS = 500
 # Damping, as a multiple of the curvature of each column, at the start and at least: columns may be
 # equal or more than the rows. It is multiplied by the first factor after a full step; a shorter or
 # a failed one raises it.
@@ -96,7 +96,7 @@ NEGLIGIBLE = 1e-12
 # Give up on a problem whose best gap has not fallen by a tenth in this many rounds, nor the
 # violation, soon if the gap is small enough.
 PATIENCE = 60
-POLISHING_PATIENCE = 3
+POLISHING_PATIENCE = 6
 
 
 class _Columns(Protocol):
