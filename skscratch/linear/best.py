@@ -99,10 +99,12 @@ class Best:
         self._milestone[numbers[improved]] = gap[improved]
         self.idle[numbers] = np.where(improved, 0, self.idle[numbers] + 1)
 
-    def unfinished(self, numbers: Array, tol: float, goal: float, *, has_corners: bool) -> Array:
+    def unfinished(
+        self, numbers: Array, tol: float, goal: float | Array, *, has_corners: bool
+    ) -> Array:
         """Return which of these problems need more iterations, as positions in `numbers`.
 
-        A gap must fall below ``goal``, or at least keep falling.
+        A gap must fall below ``goal``, which may be one for each, or at least keep falling.
         """
         relative_gap = self.gap[numbers] / self.primal[numbers].clip(min=TINY)
         polishing = (relative_gap <= tol) & (not has_corners)

@@ -14,9 +14,10 @@ width grows by ``cost * A``. The minimum is the same. Words that only one row ha
 
 An iteration finds an approximate Newton direction by conjugate gradients. They are preconditioned
 with a ``K'`` close to ``K`` but easy to invert: exact for the constant and the most frequent
-features, and diagonal for the others, which few rows have in common. It then minimises the smoothed
-objective in the space of that direction, of steepest descent, of the constant feature, and of the
-last step. Nothing reads X but the products with ``K``, which several problems share.
+features, and diagonal for the others, which few rows have in common. On dense rows, the last steps,
+in float64, solve the system itself. An iteration then minimises the smoothed objective in the space
+of that direction, of steepest descent, of the constant feature, and of the last step. Nothing reads
+X but the products with ``K``, which several problems share.
 
 References
 ----------
@@ -29,7 +30,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ from skscratch.linear.products import (
     square_sums,
     view_of_rows,
 )
+from skscratch.linear.systems import solve_definite
 from skscratch.linear.task import Task
 
 __all__ = [
@@ -80,6 +82,7 @@ GROUP_SIZE = 10
 PIECE_ENTRIES = 2**17
 MAX_PIECES = 4
 MAX_TRIALS = 8
+MAX_SHORT_TRIALS = 50
 # A step is short enough if the slope at its end is at most this share of the first one.
 SLOPE_SHARE = 0.1
 # Conjugate gradients end once the residual has fallen to this share, ...
@@ -111,6 +114,12 @@ TINY_SINGLE = float(np.finfo(np.float32).tiny)
 MIN_FEATURES = 1024
 # The product of so many dense rows with each other takes no longer than a few Hessians.
 MAX_DENSE_ROWS = 4096
+# Systems of dense rows in float64 are factorised if they are not larger than this, nor than this
+# share of K.
+EXACT_ROWS = 2048
+EXACT_SHARE = 0.4
+# Rounding the slacks hides a gap below this many units times the sum of the costs.
+HIDDEN_UNITS = 4
 
 # A change of a combination, the product of K with it, and a change of the coefficient beta.
 Direction = tuple[Array, Array, float]
@@ -124,9 +133,11 @@ class RowSpace(ABC):
 
     ``frequent`` holds the most frequent features of all rows, and the constant one last.
     ``diagonal`` is the diagonal of ``K`` without them, ``alone`` the part that comes from features
-    of one row only, and ``moved`` the part that is moved to the loss.
+    of one row only, and ``moved`` the part that is moved to the loss. The center follows the dual
+    point once the smooth gap is at most ``solved_ratio`` times the Fenchel gap.
     """
 
+    solved_ratio = SOLVED_RATIO
     frequent: Array
     diagonal: Array
     alone: Array
@@ -241,6 +252,9 @@ class DenseRowSpace(RowSpace):
         n_rows = len(X)
         self.frequent = np.full((n_rows, 1), self.bias, X.dtype)
         self.K = X @ X.T
+        if self.K.dtype == np.float64:
+            # Exact systems get there in a step or two. A center that moves earlier goes astray.
+            self.solved_ratio = EXACT_RATIO
         self.diagonal = self.K.diagonal().copy()
         self.alone = np.zeros_like(self.diagonal)
         self.moved = self.alone
@@ -257,6 +271,25 @@ class DenseRowSpace(RowSpace):
 
         self.run([partial(multiply, cut) for cut in self.cuts])
         return product
+
+    def is_exact(self, curved: Array) -> bool:
+        """Return whether to factorise the system of these rows.
+
+        Single precision only comes near, for which conjugate gradients are faster.
+        """
+        n_rows = int(np.count_nonzero(curved))
+        fits = n_rows <= EXACT_ROWS and n_rows**2 <= EXACT_SHARE * self.K.size
+        return fits and self.K.dtype == np.float64
+
+    def solve(self, curved: Array, ridge: Array, r: Array) -> Array:
+        """Solve ``(ridge + K + bias^2) x = r`` on the curved rows; the others get 0."""
+        rows = np.flatnonzero(curved)
+        system = self.K[np.ix_(rows, rows)]
+        system += self.bias**2
+        system.flat[:: len(system) + 1] += ridge[rows]
+        x = np.zeros_like(r)
+        x[rows] = solve_definite(system, r[rows])
+        return x
 
 
 def _with_columns(X: Any, order: Array) -> Any:
@@ -360,7 +393,8 @@ def minimise_in_row_space(task: Task, best: Best, width: Array) -> None:
         if task.iterations.count(best):
             break
         for group in groups:
-            remain = best.unfinished(group.numbers, task.tol, task.goal, has_corners=has_corners)
+            goal = group.reachable(task.goal)
+            remain = best.unfinished(group.numbers, task.tol, goal, has_corners=has_corners)
             group.take(remain)
         groups = [group for group in groups if len(group.numbers)]
         if not groups:
@@ -420,6 +454,17 @@ class _Group:
         return Point(
             self.p[:, None], self.e[:, None], self.primal, self.smooth_gap, self.fenchel_gap
         )
+
+    def reachable(self, goal: float) -> Array:
+        """Return ``goal``, or the relative gap of each problem that rounding hides.
+
+        A row at a corner has a small loss, or none, after the subtraction of numbers near 1.
+        """
+        if self.loss.own_width > 0.0:
+            return np.full(len(self.numbers), goal)
+        hidden = HIDDEN_UNITS * rounding_unit(self.a.dtype) * self.cost.sum(axis=1, dtype=float)
+        reachable: Array = np.maximum(goal, hidden / np.maximum(self.primal, TINY))
+        return reachable
 
     def take(self, problems: Array) -> None:
         """Keep these problems only."""
@@ -520,7 +565,7 @@ class _Group:
 
     def _move_centers(self) -> None:
         """Update width and center of each smoothed problem that is solved; see `problems`."""
-        is_solved = self.smooth_gap <= SOLVED_RATIO * self.fenchel_gap
+        is_solved = self.smooth_gap <= self.space.solved_ratio * self.fenchel_gap
         solved = np.flatnonzero(is_solved & ~self.is_smooth[:, 0])
         if not len(solved):
             return
@@ -535,19 +580,43 @@ class _Group:
         self._evaluate(solved)
 
     def _newton_directions(self, goal: float) -> list[Direction]:
-        """Solve the Newton system of each problem roughly.
+        """Solve the Newton system of each problem, exactly or roughly.
 
         With the constant feature as a column of X, with ``c`` for the part of ``beta`` that is not
         ``bias sum(a)``, and with the curvature ``D = cost / total_width`` of the loss, it is ``(I +
         D (K - A)) s = e + D bias c``. Therefore ``s = e`` on the rows without curvature, and on the
         others the system is symmetric: ``(D^{-1} - A + K) s = D^{-1} e - K e_0 + bias c``, where
-        ``e_0`` is ``e`` on the rows without curvature. It is solved by conjugate gradients from
-        ``s = e``, preconditioned with ``D^{-1} - A + K'``.
+        ``e_0`` is ``e`` on the rows without curvature. Its residual at ``s = e`` is ``r``.
         """
-        space, curved = self.space, self.curved
+        space, curved, bias = self.space, self.curved, self.space.bias
         with np.errstate(divide="ignore"):
             ridge = np.broadcast_to((self.loss.own_width + self.width) / self.cost, self.a.shape)
         ridge = np.where(curved, ridge, 1.0)
+        s, Ks = self.e.copy(), self.Ke.copy()
+        shift = self.beta - bias * self.a.sum(axis=1)
+        constant = bias * shift - bias**2 * s.sum(axis=1)
+        r = np.where(curved, space.moved * self.e - Ks + constant[:, None], 0.0)
+        if isinstance(space, DenseRowSpace) and all(map(space.is_exact, curved)):
+            change = np.empty_like(r)
+
+            def solve(k: int) -> None:
+                change[k] = space.solve(curved[k], ridge[k], r[k])
+
+            space.run([partial(solve, k) for k in range(len(curved))])
+            s += change
+            Ks += space(change)
+        else:
+            self._conjugate_gradients(ridge, r, s, Ks, shift, goal)
+        return list(zip(s, Ks, bias * s.sum(axis=1) - shift, strict=True))
+
+    def _conjugate_gradients(
+        self, ridge: Array, r: Array, s: Array, Ks: Array, shift: Array, goal: float
+    ) -> None:
+        """Update ``s``, ``Ks`` and the residual ``r`` until the systems are solved roughly.
+
+        They are preconditioned with ``D^{-1} - A + K'``; see `_newton_directions`.
+        """
+        space, curved, bias = self.space, self.curved, self.space.bias
         diagonal = ridge + space.diagonal
 
         def invert(k: int) -> None:
@@ -569,11 +638,6 @@ class _Group:
             return x
 
         numbers = np.arange(len(curved))
-        bias, square = space.bias, space.bias**2
-        s, Ks = self.e.copy(), self.Ke.copy()
-        shift = self.beta - bias * self.a.sum(axis=1)
-        constant = bias * shift - square * s.sum(axis=1)
-        r = np.where(curved, space.moved * self.e - Ks + constant[:, None], 0.0)
         # A slice copies nothing.
         live: Any = slice(None)
         z = precondition(r, live)
@@ -587,7 +651,7 @@ class _Group:
             Kp = space(direction)
             h = ridge[live] * direction
             h += Kp
-            h += square * direction.sum(axis=1, keepdims=True)
+            h += bias**2 * direction.sum(axis=1, keepdims=True)
             h *= curved[live]
             length = (rho[live] / np.maximum(np.vecdot(direction, h), TINY_SINGLE))[:, None]
             s[live] += length * direction
@@ -605,7 +669,6 @@ class _Group:
                 live = numbers[live][going_on]
             if not going_on.any():
                 break
-        return list(zip(s, Ks, bias * s.sum(axis=1) - shift, strict=True))
 
     def _search(self, k: int, D: Array, KD: Array, T: Array) -> Array:
         """Minimise the smoothed objective in the space of these directions; return the steps.
@@ -662,8 +725,11 @@ def _share_of_step(slope_at: Callable[[float], float], first: float) -> float:
     low, high, share = 0.0, 1.0, 1.0
     slope = high_slope = slope_at(share)
     low_slope = first
-    for _ in range(MAX_TRIALS):
+    for n_trials in count(1):
         if abs(slope) <= SLOPE_SHARE * -first or (slope < 0.0 and share == 1.0):
+            break
+        # A corner may be close: without any step, the next direction would be the same.
+        if n_trials > (MAX_TRIALS if low > 0.0 else MAX_SHORT_TRIALS):
             break
         if slope > 0.0:
             high, high_slope = share, slope

@@ -26,17 +26,20 @@ def solve_definite(A: Array, b: Array) -> Array:
     scale = 1.0 / np.sqrt(A.diagonal())
     A *= scale
     A *= scale[:, None]
-    if not np.isfinite(A).all():
+    if not np.isfinite(A.sum()):
         return np.full_like(b, np.nan)
     jitter = 0.0
     while True:
-        _, x, not_definite = POSV[A.dtype.char](A.T, scale * b)
+        # This overwrites the triangle of A below the diagonal.
+        _, x, not_definite = POSV[A.dtype.char](A.T, scale * b, overwrite_a=1)
         if not not_definite:
             solution: Array = x * scale
             return solution
         # Rounding has made A indefinite; a small multiple of the identity repairs that.
+        above = np.triu(A, 1)
+        A = above + above.T
         jitter = 10.0 * jitter or len(A) * rounding_unit(A.dtype)
-        A.flat[:: len(A) + 1] += jitter
+        A.flat[:: len(A) + 1] = 1.0 + jitter
 
 
 def solve_few_rows(B: Any, b: Array) -> Array:
