@@ -119,7 +119,7 @@ class StreamProblem:
         new.step += -(-X.shape[0] // size)
         order = new.rng.permutation(X.shape[0])
         # All problems learn equally fast, whatever the weights of their rows.
-        rates = _rates(cost)
+        rates = _balanced(cost)
         call = _Call(self, before, new, mean, rates, total, X, order, size)
         call.run(target[order], (cost * rates)[order].astype(X.dtype))
         if not (np.isfinite(new.squares).all() and np.isfinite(call.V).all()):
@@ -333,7 +333,7 @@ def _absolute_sums(X: Any) -> Array:
     return np.concatenate([np.abs(block).sum(axis=1, dtype=np.float64) for block in blocks])
 
 
-def _rates(cost: Array) -> Array:
+def _balanced(cost: Array) -> Array:
     """Return a factor for each problem that gives all of them the same weight."""
     total = cost.sum(axis=0)
     return np.where(total > 0, total.mean() / np.maximum(total, np.finfo(float).tiny), 1.0)

@@ -608,7 +608,7 @@ class LinearSVM(
             # Late steps count more (Shamir & Zhang, 2013).
             optimizer = Averaged(optimizer, power=3)
         state = start(objective, optimizer, rng)
-        network.views_of(state.optimizer.slots[1])[-1].W[:] = _rates(cost)
+        network.views_of(state.optimizer.slots[1])[-1].W[:] = _rates_of_sum(cost)
         # If every problem has its own weights, the mean is taken over rows and problems.
         tol = self.tol / (len(cost) if cost.ndim == 2 else 1)
 
@@ -823,8 +823,11 @@ def _merged_if_two(coef: Array, intercept: Array) -> tuple[Array, Array]:
     return coef, intercept
 
 
-def _rates(cost: Array) -> Array:
-    """Return a rate for each problem, higher where the weights are small."""
+def _rates_of_sum(cost: Array) -> Array:
+    """Return a rate for each problem, higher where the weights are small.
+
+    They undo the division of each problem's loss by the total weight of all problems.
+    """
     if cost.ndim == 1:
         return np.ones(1)
     total = cost.sum(axis=1)

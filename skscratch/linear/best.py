@@ -11,7 +11,7 @@ import numpy as np
 from skscratch.linear.arrays import Array, rounding_unit
 from skscratch.linear.problems import TINY, Point
 
-__all__ = ["Best", "LinearSolution", "OnIteration"]
+__all__ = ["IMPROVED", "Best", "LinearSolution", "OnIteration", "patience"]
 
 # Give up on a problem whose best gap has not fallen by a tenth in this many iterations. Far from
 # the solution, where the gap may stagnate while the width shrinks, allow more of them.
@@ -20,6 +20,13 @@ FAR_PATIENCE = 60
 FAR = 1e-3
 POLISHING_PATIENCE = 2
 IMPROVED = 0.9
+
+
+def patience(relative_gap: float, tol: float, *, has_corners: bool) -> int:
+    """Return how many iterations may pass in which the best gap does not fall by a tenth."""
+    if relative_gap <= tol and not has_corners:
+        return POLISHING_PATIENCE
+    return FAR_PATIENCE if relative_gap > FAR else PATIENCE
 
 
 @dataclass(frozen=True)
@@ -107,10 +114,17 @@ class Best:
         A gap must fall below ``goal``, which may be one for each, or at least keep falling.
         """
         relative_gap = self.gap[numbers] / self.primal[numbers].clip(min=TINY)
-        polishing = (relative_gap <= tol) & (not has_corners)
-        patience = np.where(relative_gap > FAR, FAR_PATIENCE, PATIENCE)
-        patience[polishing] = POLISHING_PATIENCE
-        return np.flatnonzero((relative_gap > goal) & (self.idle[numbers] < patience))
+        states = zip(
+            relative_gap, np.broadcast_to(goal, numbers.shape), self.idle[numbers], strict=True
+        )
+        return np.array(
+            [
+                k
+                for k, (gap, enough, idle) in enumerate(states)
+                if gap > enough and idle < patience(gap, tol, has_corners=has_corners)
+            ],
+            np.intp,
+        )
 
     def merge(self, other: Best) -> None:
         """Take over what is better in the record of other coefficients of the same problems."""

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from skscratch.linear.arrays import Array
-from skscratch.linear.best import FAR, FAR_PATIENCE, IMPROVED, PATIENCE, POLISHING_PATIENCE, Best
+from skscratch.linear.best import IMPROVED, Best, patience
 from skscratch.linear.line_search import MAX_TRIALS, SLOPE_SHARE
 from skscratch.linear.losses import LinearLoss
 from skscratch.linear.problems import SHRINK, SOLVED_RATIO, STALLED, TINY, TOO_LARGE, NotFiniteError
@@ -99,10 +99,8 @@ class _SmallProblem:
         if gap < IMPROVED * self.milestone:
             self.milestone, self.idle = gap, 0
         relative_gap = gap / max(self.primal, TINY)
-        patience = FAR_PATIENCE if relative_gap > FAR else PATIENCE
-        if relative_gap <= task.tol and not self.has_corners:
-            patience = POLISHING_PATIENCE
-        return relative_gap <= task.goal or self.idle >= patience
+        allowed = patience(relative_gap, task.tol, has_corners=self.has_corners)
+        return relative_gap <= task.goal or self.idle >= allowed
 
     def step(self) -> None:
         """Move to the minimum along the Newton direction; then tighten the smoothing if due."""

@@ -247,3 +247,45 @@ def test_a_row_without_words_does_not_hide_that_the_others_are_orthogonal():
     space = row_space.SparseRowSpace(Features(X, None, X.dtype))
     space.move_more()
     assert np.mean(space.moved - space.alone) > 5.0
+
+
+def test_a_factorised_system_is_solved_on_its_rows():
+    rng = np.random.default_rng(0)
+    X, ridge, r = rng.normal(size=(50, 80)), rng.uniform(1, 2, size=50), rng.normal(size=50)
+    space = row_space.DenseRowSpace(Features(X, 0.7, X.dtype))
+    curved = np.arange(50) % 3 > 0
+    assert space.is_exact(curved & (np.arange(50) < 30))
+    assert not space.is_exact(np.ones(50, bool))
+    x = space.solve(curved, ridge, np.where(curved, r, 0.0))
+    with_constant = np.column_stack([X, np.full(50, 0.7)])
+    residual = r - ridge * x - with_constant @ (with_constant.T @ x)
+    assert_allclose(x[~curved], 0.0)
+    assert_allclose(residual[curved], 0.0, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_last_steps_on_dense_rows_are_few(seed, monkeypatch):
+    steps = []
+    advance = row_space._Group.advance
+    monkeypatch.setattr(
+        row_space._Group,
+        "advance",
+        lambda group, goal: steps.append(group.a.dtype.char) or advance(group, goal),
+    )
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(1100, 1100)), rng.integers(2, size=1100)
+    X[np.arange(1100), y] += 1.5
+    machine = LinearSVM(loss="hinge").fit(X, y)
+    assert machine.dual_gap_ <= machine.tol * machine.objective_
+    assert steps.count("f") <= 60
+    assert 1 <= steps.count("d") <= 6
+
+
+@pytest.mark.parametrize("corner", [0.3, 1e-3, 1e-9])
+def test_a_step_ends_beside_a_corner_however_close(corner):
+    def slope(share):
+        return -1.0 + 1e3 * max(0.0, share - corner) / corner
+
+    share = row_space._share_of_step(slope, -1.0)
+    assert share > 0.0
+    assert slope(share) <= row_space.SLOPE_SHARE
