@@ -22,9 +22,12 @@ POLISHING_PATIENCE = 2
 IMPROVED = 0.9
 
 
-def patience(relative_gap: float, tol: float, *, has_corners: bool) -> int:
-    """Return how many iterations may pass in which the best gap does not fall by a tenth."""
-    if relative_gap <= tol and not has_corners:
+def patience(relative_gap: float, precise: float) -> int:
+    """Return how many iterations may pass in which the best gap does not fall by a tenth.
+
+    They are few if the gap is ``precise`` or less.
+    """
+    if relative_gap <= precise:
         return POLISHING_PATIENCE
     return FAR_PATIENCE if relative_gap > FAR else PATIENCE
 
@@ -106,22 +109,20 @@ class Best:
         self._milestone[numbers[improved]] = gap[improved]
         self.idle[numbers] = np.where(improved, 0, self.idle[numbers] + 1)
 
-    def unfinished(
-        self, numbers: Array, tol: float, goal: float | Array, *, has_corners: bool
-    ) -> Array:
+    def unfinished(self, numbers: Array, goal: float, precise: Any) -> Array:
         """Return which of these problems need more iterations, as positions in `numbers`.
 
-        A gap must fall below ``goal``, which may be one for each, or at least keep falling.
+        A gap must fall below ``goal`` times the objective, or at least keep falling; see `patience`
+        for ``precise``, which may be one for each problem.
         """
         relative_gap = self.gap[numbers] / self.primal[numbers].clip(min=TINY)
-        states = zip(
-            relative_gap, np.broadcast_to(goal, numbers.shape), self.idle[numbers], strict=True
-        )
+        precise = np.broadcast_to(precise, numbers.shape)
+        states = zip(relative_gap, precise, self.idle[numbers], strict=True)
         return np.array(
             [
                 k
                 for k, (gap, enough, idle) in enumerate(states)
-                if gap > enough and idle < patience(gap, tol, has_corners=has_corners)
+                if gap > goal and idle < patience(gap, enough)
             ],
             np.intp,
         )

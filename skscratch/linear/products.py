@@ -20,6 +20,7 @@ __all__ = [
     "count_places",
     "run_serially",
     "square_sums",
+    "transposed_view",
     "view_of_rows",
 ]
 
@@ -30,7 +31,7 @@ BLOCK_ROWS = 8192
 PIECE_ENTRIES = 2**21
 SPARSE_PIECE_ENTRIES = 2**18
 # Entries of sparse rows that are copied at a time.
-SUMMED_ENTRIES = 2**16
+SUMMED_ENTRIES = 2**14
 # Sparse rows are made dense in blocks of at most this many entries.
 DENSE_ENTRIES = 2**20
 # Sparse rows are multiplied with so many coefficients at a time: the work is then shared without a
@@ -259,6 +260,13 @@ def view_of_rows(X: Any, rows: slice) -> Any:
     view = sparse.csr_array((rows.stop - rows.start, X.shape[1]), dtype=X.dtype)
     view.data, view.indices = X.data[first:last], X.indices[first:last]
     view.indptr = X.indptr[rows.start : rows.stop + 1] - first
+    return view
+
+
+def transposed_view(X: Any) -> Any:
+    """Return the transpose of a CSR matrix without copying its entries; see `view_of_rows`."""
+    view = sparse.csc_array(X.shape[::-1], dtype=X.dtype)
+    view.data, view.indices, view.indptr = X.data, X.indices, X.indptr
     return view
 
 

@@ -56,6 +56,7 @@ from skscratch.linear.products import (
     count_places,
     run_serially,
     square_sums,
+    transposed_view,
     view_of_rows,
 )
 from skscratch.linear.systems import solve_definite
@@ -118,7 +119,7 @@ MAX_DENSE_ROWS = 4096
 # share of K.
 EXACT_ROWS = 2048
 EXACT_SHARE = 0.4
-# Rounding the slacks hides a gap below this many units times the sum of the costs.
+# Rounding the slacks may hide a gap below this many units times the sum of the costs.
 HIDDEN_UNITS = 4
 
 # A change of a combination, the product of K with it, and a change of the coefficient beta.
@@ -224,7 +225,7 @@ class SparseRowSpace(RowSpace):
         ends = np.searchsorted(rest.indptr, np.arange(1, n_pieces) * (rest.nnz / n_pieces))
         cuts = zip([0, *ends], [*ends, rest.shape[0]], strict=True)
         pieces = [view_of_rows(rest, slice(*cut)) for cut in cuts]
-        self.pieces = [(piece.T, piece) for piece in pieces]
+        self.pieces = [(transposed_view(piece), piece) for piece in pieces]
 
     def __call__(self, V: Array) -> Array:
         """Return ``V K``, by two products with X."""
@@ -383,7 +384,6 @@ def minimise_in_row_space(task: Task, best: Best, width: Array) -> None:
         for numbers in np.array_split(open_problems, -(-len(open_problems) // GROUP_SIZE))
     ]
     run, run_products = features.run, space.run
-    has_corners = loss.own_width == 0.0
     # While there are several groups, each thread has its own groups; after that, its own pieces.
     space.run = run_serially if len(groups) > 1 else run_products
     run([group.evaluate for group in groups])
@@ -393,8 +393,7 @@ def minimise_in_row_space(task: Task, best: Best, width: Array) -> None:
         if task.iterations.count(best):
             break
         for group in groups:
-            goal = group.reachable(task.goal)
-            remain = best.unfinished(group.numbers, task.tol, goal, has_corners=has_corners)
+            remain = best.unfinished(group.numbers, task.goal, group.precise_gap(task.tol))
             group.take(remain)
         groups = [group for group in groups if len(group.numbers)]
         if not groups:
@@ -455,16 +454,20 @@ class _Group:
             self.p[:, None], self.e[:, None], self.primal, self.smooth_gap, self.fenchel_gap
         )
 
-    def reachable(self, goal: float) -> Array:
-        """Return ``goal``, or the relative gap of each problem that rounding hides.
+    def precise_gap(self, tol: float) -> Any:
+        """Return the relative gap below which to give up soon if it no longer falls.
 
-        A row at a corner has a small loss, or none, after the subtraction of numbers near 1.
+        On dense rows, exact steps in float64 follow. So once the gap may be hidden by rounding, it
+        is not worth waiting: a row at a corner has a small loss, or none, after the subtraction of
+        numbers near 1.
         """
         if self.loss.own_width > 0.0:
-            return np.full(len(self.numbers), goal)
+            return tol
+        if not isinstance(self.space, DenseRowSpace):
+            return 0.0
         hidden = HIDDEN_UNITS * rounding_unit(self.a.dtype) * self.cost.sum(axis=1, dtype=float)
-        reachable: Array = np.maximum(goal, hidden / np.maximum(self.primal, TINY))
-        return reachable
+        relative: Array = hidden / np.maximum(self.primal, TINY)
+        return relative
 
     def take(self, problems: Array) -> None:
         """Keep these problems only."""

@@ -99,7 +99,7 @@ class _SmallProblem:
         if gap < IMPROVED * self.milestone:
             self.milestone, self.idle = gap, 0
         relative_gap = gap / max(self.primal, TINY)
-        allowed = patience(relative_gap, task.tol, has_corners=self.has_corners)
+        allowed = patience(relative_gap, 0.0 if self.has_corners else task.tol)
         return relative_gap <= task.goal or self.idle >= allowed
 
     def step(self) -> None:

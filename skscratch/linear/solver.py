@@ -169,7 +169,7 @@ def _take_newton_steps(task: Task, problems: Problems) -> tuple[Best, float]:
         best.record(unfinished, problems.W, point)
         if task.iterations.count(best):
             break
-        remain = best.unfinished(unfinished, task.tol, task.goal, has_corners=has_corners)
+        remain = best.unfinished(unfinished, task.goal, 0.0 if has_corners else task.tol)
         if not len(remain):
             break
         if len(remain) < len(unfinished):
