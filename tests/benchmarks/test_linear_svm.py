@@ -92,6 +92,15 @@ def test_a_run_writes_all_and_what_is_finished_is_kept(texts, tmp_path, monkeypa
     assert capsys.readouterr().out.count("finished earlier") == 2
 
 
+def test_where_a_pair_takes_minutes_there_are_fewer_and_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(linear_svm, "FEWER_PAIRS", {"iris-hinge": 1})
+    _, results = run(tmp_path, "--only", "iris*", "--rows", "60", "--repetitions", "2")
+    turns = {name: len(result["turns"]["ours"]) for name, result in results["workloads"].items()}
+    assert turns == {"iris": 2, "iris-hinge": 1}
+    page = (tmp_path / "linear_svm.md").read_text()
+    assert "Turns of each contestant: 2, 1 for iris-hinge;" in page
+
+
 def test_more_threads_compete_with_one_and_give_the_same_bits(texts, tmp_path):
     code, results = run(tmp_path, "--text-dir", texts, "--only", "newsgroups-threads")
     assert code == 0, results
