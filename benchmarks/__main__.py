@@ -12,6 +12,7 @@ COMMANDS = {
     "shares": "where the time of training goes",
     "autoencoder": "what the recipes for autoencoders reach on MNIST",
     "linear_svm": "training speed and memory of LinearSVM compared with LinearSVC",
+    "text": "networks and streams on text compared with scikit-learn",
     "reports": "the experiments of five student reports, in skscratch and in Keras",
     "results": "insert measured figures into the Markdown pages",
 }

@@ -331,6 +331,10 @@ def prepare_turn(task: dict[str, Any]) -> Turn:
         from benchmarks.linear_fits import LinearFits
 
         return LinearFits(task)
+    if task["kind"] == "text":
+        from benchmarks.text_turns import TextTurns
+
+        return TextTurns(task)
     train_once = prepare(task)
 
     def turn(epochs: int, seed: int) -> dict[str, Any]:

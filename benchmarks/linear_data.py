@@ -42,11 +42,12 @@ def latent(folder: str) -> Data:
     return StandardScaler().fit_transform(features).astype(np.float32), y
 
 
-def weighted_text(name: str, folder: str) -> Data:
-    """Return the training rows of word counts as TF-IDF weights.
+def weighted_text(name: str, folder: str, *, test: bool = False) -> Data:
+    """Return the training rows of word counts, or the test rows, as TF-IDF weights.
 
-    The file holds the word counts as a CSR matrix (``counts``, ``columns``, ``rows``, ``shape``),
-    ``labels``, and ``n_train``: so many rows from the first on are for training.
+    The inverse document frequencies are those of the training rows. The file holds the word counts
+    as a CSR matrix (``counts``, ``columns``, ``rows``, ``shape``), ``labels``, and ``n_train``: so
+    many rows from the first on are for training.
     """
     from scipy import sparse
     from sklearn.feature_extraction.text import TfidfTransformer
@@ -56,11 +57,13 @@ def weighted_text(name: str, folder: str) -> Data:
         counts = sparse.csr_matrix(
             (arrays["counts"].astype(np.float64), arrays["columns"], arrays["rows"]),
             tuple(arrays["shape"]),
-        )[:n_train]
-        y = arrays["labels"][:n_train]
-    X = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
+        )
+        y = arrays["labels"]
+    weights = TfidfTransformer(sublinear_tf=True).fit(counts[:n_train])
+    rows = slice(n_train, None) if test else slice(n_train)
+    X = weights.transform(counts[rows])
     X.sum_duplicates()
-    return X, y
+    return X, y[rows]
 
 
 def random_text(n_rows: int, n_columns: int, n_classes: int) -> Data:
@@ -126,6 +129,7 @@ READ_FROM_FOLDERS: dict[str, tuple[str, Callable[[str], Data]]] = {
     "latent": ("mnist-dir", latent),
     "pixels": ("mnist-dir", pixels),
     "newsgroups": ("text-dir", partial(weighted_text, "newsgroups")),
+    "newsgroups-test": ("text-dir", partial(weighted_text, "newsgroups", test=True)),
     "reviews": ("text-dir", partial(weighted_text, "reviews")),
 }
 

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import linear_data, protocol
+from benchmarks.ratios import draw_ratios
 from benchmarks.workloads import OURS, SCIKIT_LEARN
 
 EXCESS_ALLOWED = 1e-5
@@ -367,7 +368,9 @@ def draw(results: dict[str, Any], file: Path) -> None:
     heights = [1.5 + 0.26 * n_ratios, *([3] if results["growth"] else [])]
     figure = plt.figure(figsize=(9, sum(heights)), layout="constrained")
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    _draw_ratios(results["workloads"], parts[0].subplots())
+    goals = {name: workload.goal for name, workload in WORKLOADS.items()}
+    label = "time of LinearSVC, or of one thread, ÷ ours (95 % interval)"
+    draw_ratios(results["workloads"], goals, label, parts[0].subplots())
     if results["growth"]:
         panels = parts[1].subplots(1, len(results["growth"]), squeeze=False)[0]
         for axis, (name, grown) in zip(panels, results["growth"].items(), strict=True):
@@ -380,36 +383,6 @@ def draw(results: dict[str, Any], file: Path) -> None:
             axis.legend()
     figure.savefig(file, dpi=120)
     plt.close(figure)
-
-
-def _draw_ratios(workloads: dict[str, Any], axis: Any) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import LogLocator, NullLocator
-
-    # From the top to the bottom as in the table.
-    found = [(name, r) for name, r in workloads.items() if "failed" not in r][::-1]
-    for k, (name, result) in enumerate(found):
-        color = "C0" if result["reached"] else "C1"
-        axis.plot(result["interval"], [k, k], color=color, linewidth=2)
-        axis.plot(result["ratio"], k, "o", color=color)
-        axis.plot([WORKLOADS[name].goal] * 2, [k - 0.4, k + 0.4], color="black")
-    axis.axvline(1, color="lightgray", zorder=0)
-    axis.set_yticks(range(len(found)), [name for name, _ in found])
-    axis.set(xscale="log", xlabel="time of LinearSVC, or of one thread, ÷ ours (95 % interval)")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.legend(
-        handles=[
-            Line2D([], [], color="C0", marker="o", label="goal reached"),
-            Line2D([], [], color="C1", marker="o", label="goal not reached"),
-            Line2D([], [], color="black", label="goal"),
-        ],
-        ncols=3,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1),
-        frameon=False,
-    )
 
 
 # ---- the command line ----------------------------------------------------------------------------

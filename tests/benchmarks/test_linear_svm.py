@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 from scipy.optimize import minimize
 from sklearn.datasets import load_digits
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.multiclass import OneVsOneClassifier
 from sklearn.svm import LinearSVC
 
@@ -36,27 +37,6 @@ FIT = {
 def without_rests(monkeypatch):
     """Let turns follow each other at once: nothing here depends on time."""
     monkeypatch.setattr(protocol, "REST_SECONDS", 0)
-
-
-@pytest.fixture
-def texts(tmp_path):
-    """Write a folder of two small collections of word counts."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "text"
-    folder.mkdir()
-    for name, n_classes in (("newsgroups", 3), ("reviews", 2)):
-        y = rng.integers(n_classes, size=90)
-        counts = sparse.csr_matrix(rng.poisson(0.2, size=(90, 200)) + np.eye(200, dtype=int)[y])
-        np.savez(
-            folder / f"{name}.npz",
-            counts=counts.data.astype(np.uint16),
-            columns=counts.indices.astype(np.int32),
-            rows=counts.indptr.astype(np.int32),
-            shape=np.array(counts.shape),
-            labels=y.astype(np.int16),
-            n_train=np.array(60),
-        )
-    return folder
 
 
 def run(folder, *arguments):
@@ -274,6 +254,15 @@ def test_text_is_weighted_on_its_training_rows(texts, tmp_path):
     assert X.dtype == np.float64
     assert X.has_canonical_format
     np.testing.assert_allclose(sparse.linalg.norm(X, axis=1), 1)
+    linear_data.write(tmp_path, "newsgroups-test", {"text-dir": str(texts)})
+    X_test, y_test = linear_data.load(tmp_path, "newsgroups-test")
+    with np.load(texts / "newsgroups.npz") as arrays:
+        counts = sparse.csr_matrix(
+            (arrays["counts"].astype(float), arrays["columns"], arrays["rows"]), (90, 200)
+        )
+        np.testing.assert_array_equal(y_test, arrays["labels"][60:])
+    weights = TfidfTransformer(sublinear_tf=True).fit(counts[:60])
+    np.testing.assert_allclose(X_test.toarray(), weights.transform(counts[60:]).toarray())
     assert linear_data.load(tmp_path, "newsgroups", "float32")[0].dtype == np.float32
 
 
