@@ -109,18 +109,18 @@ class LinearSVM(
     ----------
     penalty : {'l2', 'l1'}, default='l2'
         The penalty on the weights. 'l1' needs the loss 'squared_hinge', and 'newton-cg' or 'auto'
-        as the solver. The gradient of the losses is then within `tol` / 20 of [-1, 1] at weights
-        of 0, and of -1 or 1 at others, before float32 rounds the weights. Only used with
-        ``multi_class='ovr'``.
+        as the solver. Training aims at a gradient of the losses that is within `tol` / 20 of
+        [-1, 1] at weights of 0, and of -1 or 1 at others, before float32 rounds the weights. Only
+        used with ``multi_class='ovr'``.
     loss : {'squared_hinge', 'hinge'}, default='squared_hinge'
         ``max(0, 1 - y·score)``, squared or not. Only used with ``multi_class='ovr'``.
     C : float, default=1.0
         Weight of the losses relative to the penalty, above 0.
     solver : {'auto', 'newton-cg', 'sgd'}, default='auto'
-        'newton-cg' solves all problems together by a truncated Newton method. 'sgd' takes
-        subgradient steps on mini-batches, for data that arrive in pieces. 'auto' is 'newton-cg' in
-        `fit`, where it reached any accuracy faster at every size tried, and 'sgd' in `partial_fit`,
-        which has learning rates of its own (AdaGrad).
+        'newton-cg' is Newton's method, which solves large problems of all classes together. 'sgd'
+        takes subgradient steps on mini-batches, for data that arrive in pieces. 'auto' is
+        'newton-cg' in `fit`, where it reached any accuracy faster at every size tried, and 'sgd' in
+        `partial_fit`, which has learning rates of its own (AdaGrad).
     dual : bool or 'auto', default='auto'
         Accepted and checked as in `LinearSVC`, but without effect, because the solver works on the
         primal and the dual problem at once. True rules out ``penalty='l1'``, and False rules out
@@ -138,9 +138,9 @@ class LinearSVM(
         The larger, the less the intercept is penalised.
     tol : float, default=1e-5
         'newton-cg' stops when the duality gap of each problem is below `tol` times its objective;
-        'sgd' when the mean objective no longer falls by `tol` in an epoch. LIBLINEAR's `tol` limits
-        instead how far the optimality conditions are violated relative to the start, which bounds
-        no distance to the optimum.
+        'sgd' when the mean objective no longer falls by `tol` in an epoch. LIBLINEAR's `tol`
+        instead limits how far the optimality conditions are violated, and gives no bound on the
+        distance to the optimum.
     max_iter : int, default=1000
         Largest number of Newton steps, or of epochs of 'sgd'. With ``penalty='l1'``, of rounds of
         up to twelve Newton steps.
@@ -438,6 +438,11 @@ class LinearSVM(
                 f"C times sample_weight times class_weight is {largest:g}, more than {dtype} can "
                 f"hold ({limit:.2g}): choose smaller ones."
             )
+        if 0.0 < largest < float(np.finfo(dtype).tiny):
+            raise ValueError(
+                f"C times sample_weight times class_weight is at most {largest:g}, too small for "
+                f"{dtype}: choose larger ones."
+            )
         if not cost.any():
             raise ValueError(
                 "sample_weight times class_weight is 0 in all rows: at least one must be above 0."
@@ -492,6 +497,19 @@ class LinearSVM(
     def _set_solution(self, coef: Array, intercept: Array) -> None:
         self.coef_, self.intercept_ = _merged_if_two(coef, intercept)
 
+    def sparsify(self) -> LinearSVM:
+        """Store `coef_` as a sparse array, which saves memory if most weights are 0.
+
+        Prediction, saving and further training work with it. `densify` makes it an array again.
+
+        Returns
+        -------
+        LinearSVM
+            The estimator.
+        """
+        super().sparsify()
+        return self
+
     # Newton's method.
 
     def _newton_loss(self, targets: SignTargets, index: Array) -> linear.LinearLoss:
@@ -542,11 +560,10 @@ class LinearSVM(
 
         def on_iteration(n_iter: int, solution: Callable[[], linear.LinearSolution]) -> bool:
             nonlocal stopped
-            if self.verbose:
+            if self.verbose or tasks.active:
                 current = solution()
                 self._print(f"iteration {n_iter}", current.objective, current.dual_gap)
             if tasks.active:
-                current = solution()
                 self._set_solution(current.coef, current.intercept)
                 self.n_iter_ = n_iter
                 tasks.begin()
@@ -558,9 +575,11 @@ class LinearSVM(
         self._set_solution(solution.coef, solution.intercept)
         self.n_iter_ = max(1, solution.n_iter)
         self.objective_, self.dual_gap_ = solution.objective, solution.dual_gap
-        self._print(f"LinearSVM ended after {self.n_iter_} iterations", *self._certificate)
+        steps = f"{'round' if self._is_l1 else 'iteration'}{'' if self.n_iter_ == 1 else 's'}"
+        self._print(f"LinearSVM ended after {self.n_iter_} {steps}", *self._certificate)
         if not solution.converged and not stopped:
-            self._warn(f"{solution.n_iter} {'rounds of ' if self._is_l1 else ''}Newton steps")
+            more_digits = "" if X.dtype == np.float64 else "give float64 rows, "
+            self._warn(f"{self.n_iter_} {steps}", more_digits)
 
     @property
     def _certificate(self) -> tuple[float, float]:
@@ -570,13 +589,13 @@ class LinearSVM(
         if self.verbose:
             print(f"{what}: objective {objective:.6g}, relative gap {_ratio(gap, objective):.2g}")
 
-    def _warn(self, steps: str) -> None:
+    def _warn(self, steps: str, advice: str = "") -> None:
         relative_gap = _ratio(self.dual_gap_, self.objective_)
         warnings.warn(
             f"LinearSVM stopped after {steps}, before it reached tol={self.tol:g}, with a duality "
             f"gap of {self.dual_gap_:.3g}: the objective, {self.objective_:.6g}, exceeds its "
             f"minimum by at most {relative_gap:.2g} times its value. For a smaller gap, scale the "
-            "columns (StandardScaler), lower C, or raise max_iter.",
+            f"columns (StandardScaler, MaxAbsScaler), lower C, {advice}or raise max_iter.",
             ConvergenceWarning,
             stacklevel=3,
         )

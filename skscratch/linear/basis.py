@@ -1,4 +1,4 @@
-"""Other coordinates of the rows, where these have fewer of them than features.
+"""Coordinates of the rows, for when fewer of them than features suffice.
 
 A solution is a combination of the rows. So n dense rows of any number of features are a problem of
 at most n features: with ``X X^T = L L^T``, the rows of the Cholesky factor ``L`` have the same
@@ -26,10 +26,12 @@ MIN_RATIO = 2
 class Coordinates(Protocol):
     """Coordinates of the rows, and of coefficients.
 
-    ``rows`` are the coordinates of the rows, of shape (n_rows, n_coordinates).
+    ``rows`` are the coordinates of the rows, of shape (n_rows, n_coordinates), and ``exact`` tells
+    whether they are free of rounding errors.
     """
 
     rows: Any
+    exact: bool
 
     def coordinates(self, coef: Array) -> Array:
         """Return the part of coefficients that lies in the span of the rows, in coordinates."""
@@ -52,7 +54,9 @@ def fewer_coordinates(X: Any) -> Coordinates | None:
 
 
 class UsedFeatures:
-    """The features that some rows have, as coordinates of the others' zeros are not needed."""
+    """The features that some row has; in the others all coordinates would be 0."""
+
+    exact = True
 
     def __init__(self, X: Any, used: Array) -> None:
         self._used, self._n_features = used, X.shape[1]
@@ -77,8 +81,11 @@ class RowBasis:
     """Coordinates of the rows of X in an orthonormal basis of their span.
 
     The basis is never formed: it spans the ``rank`` rows that the factorisation chose as pivots.
-    ``rank`` is 0 if X holds too large values.
+    ``rank`` is 0 if X holds too large values. Inner products lose what is small against the longest
+    row, or against the largest column.
     """
+
+    exact = False
 
     def __init__(self, X: Array) -> None:
         gram = X @ X.T

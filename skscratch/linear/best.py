@@ -72,7 +72,7 @@ class Best:
         self._milestone = np.full(len(W), np.inf)
 
     def expand(self, W: Array | None = None) -> None:
-        """Turn `W` into coefficients, which are given if they are known."""
+        """Turn `W` into coefficients, or replace it by these."""
         self.W, self._expand = self._expand(self.W) if W is None else W, lambda W: W
 
     @property

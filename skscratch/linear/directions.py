@@ -136,6 +136,8 @@ class Directions:
             change = active - kept[0]
             gram = kept[1] + features.weighted_gram(change)
             gram -= features.weighted_gram(-change)
+            # What remains of a column that no active row has is rounding, of any sign.
+            gram.flat[:: len(gram) + 1] = np.maximum(gram.diagonal(), 0.0)
         if gram.size * len(self.grams) <= KEPT_ENTRIES:
             self.grams[k] = active, gram
         return gram

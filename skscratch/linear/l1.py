@@ -71,9 +71,9 @@ ROUND_STEPS = 12
 # Conjugate gradients end when the residual has fallen to this share, or less near the solution.
 RESIDUAL_SHARE = 0.1
 CONJUGATE_STEPS = 500
-# Damping, as a multiple of the curvature of each column, at the start and at least: columns may be
-# equal or more than the rows. It is multiplied by the first factor after a full step; a shorter or
-# a failed one raises it.
+# Damping, as a multiple of the curvature of each column: the first, the least and the largest one.
+# It is needed where columns are equal, or more than the rows. It is multiplied by the first factor
+# after a full step; a shorter or a failed one raises it.
 DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-9, 1e6
 DAMPING_FALLS, DAMPING_RISES = 0.1, 4.0
 # Where few rows or none give a column curvature, it is at least this share of that of all rows.
@@ -89,12 +89,12 @@ LEAST_SHARE = 0.015
 SLOW_ROUNDS = 5
 INTERIOR_COLUMNS = 512
 INTERIOR_STEPS = 60
-# It ends when it bounds the gap by this share of the objective, and its constraints hold to this.
+# It ends when the gap is at most this share of the objective, and its constraints hold to this.
 INTERIOR_TOL = 1e-7
 INTERIOR_RESIDUAL = 1e-6
 NEGLIGIBLE = 1e-12
-# Give up on a problem whose best gap has not fallen by a tenth in this many rounds, nor the
-# violation, soon if the gap is small enough.
+# Give up on a problem after this many rounds in which neither its lowest gap has fallen by a tenth
+# nor its lowest violation by half; the second number applies once the gap is small enough.
 PATIENCE = 60
 POLISHING_PATIENCE = 6
 
@@ -245,7 +245,7 @@ def _columns(X: Any, bias: float | None, run: Run) -> _Columns:
 
 
 def _violation(g: Array, w: Array) -> float:
-    """Return by how much ``0`` is missed by the subdifferential, at most over the coordinates."""
+    """Return the largest distance from 0 to the subdifferential, over the coordinates."""
     at_zero = np.abs(g) - 1.0
     missed = np.where(w == 0.0, at_zero, np.abs(g + np.sign(w)))
     return max(float(missed.max()), 0.0)
@@ -465,7 +465,8 @@ class _Problem:
 
     def finished(self, tol: float) -> bool:
         """Return whether the problem is solved or cannot be solved any better."""
-        enough = self.gap <= tol * self.objective
+        # The gap is no better than its rounding.
+        enough = self.gap <= max(tol, 4 * rounding_unit(np.dtype(np.float64))) * self.objective
         solved = enough and self.violation <= VIOLATION_SHARE * tol
         return solved or self.idle >= (POLISHING_PATIENCE if enough else PATIENCE)
 
@@ -611,7 +612,8 @@ def solve_l1(
         The intercept is ``intercept_scaling`` times a coefficient penalised like the others.
     tol : float
         Each problem is solved until its duality gap is below ``tol`` times its objective, and the
-        optimality conditions below hold to a twentieth of ``tol``, as far as rounding allows.
+        optimality conditions below hold to a twentieth of ``tol``. If rounding prevents the second,
+        or ``max_iter`` is reached, the first alone makes a problem count as converged.
     max_iter : int
         Maximum number of rounds. Each computes the gap and takes up to twelve Newton steps.
     start : (coef, intercept), optional
@@ -626,9 +628,9 @@ def solve_l1(
     Returns
     -------
     LinearSolution
-        With the gradient ``g`` of the losses, ``|g_j| <= 1 + tol / 20`` where ``w_j = 0``, and
-        ``|g_j + sign(w_j)| <= tol / 20`` elsewhere. If X is float32, this is true before the
-        coefficients are rounded to float32; rounding changes ``g_j`` by up to about
+        With the gradient ``g`` of the losses, and up to the limits above, ``|g_j| <= 1 + tol / 20``
+        where ``w_j = 0``, and ``|g_j + sign(w_j)| <= tol / 20`` elsewhere. If X is float32, this is
+        true before the coefficients are rounded to float32; rounding changes ``g_j`` by up to about
         ``6e-8 * sum_k |H_jk w_k|``, where ``H`` is the sum of ``2 cost_i x_i x_i^T`` over the rows
         with losses. Zeros stay exactly zero. The objective and the gap are those of the rounded
         coefficients.
@@ -670,12 +672,13 @@ def solve_l1(
             return _solution(problems, X, bias, tol, n_iter)
 
         n_iter, unfinished = 0, problems
-        while n_iter < max_iter:
-            n_iter += 1
+        while True:
+            # Without iterations, the start is certified.
+            n_iter = min(n_iter + 1, max_iter)
             G = columns.scores_transposed(np.array([problem.residual() for problem in unfinished]))
             for problem, g in zip(unfinished, G, strict=True):
                 problem.evaluate(g)
-            stop = on_iteration is not None and on_iteration(n_iter, solution)
+            stop = n_iter > 0 and on_iteration is not None and on_iteration(n_iter, solution)
             if stop or n_iter == max_iter:
                 break
             live = [k for k, problem in enumerate(unfinished) if not problem.finished(tol)]
@@ -703,7 +706,7 @@ def _solution(
             gaps[k] = max(objectives[k] - problem.dual, 0.0)
     return LinearSolution(
         coef=rounded if bias is None else rounded[:, :-1].copy(),
-        intercept=np.zeros(len(W), W.dtype) if bias is None else bias * rounded[:, -1],
+        intercept=np.zeros(len(W), X.dtype) if bias is None else bias * rounded[:, -1],
         objective=float(objectives.sum()),
         dual_gap=float(gaps.sum()),
         n_iter=n_iter,

@@ -30,12 +30,12 @@ BLOCK_ROWS = 8192
 # rows are multiplied with fewer coefficients at a time, but each entry takes longer.
 PIECE_ENTRIES = 2**21
 SPARSE_PIECE_ENTRIES = 2**18
-# Entries of sparse rows that are copied at a time.
+# Entries of sparse rows that are copied at a time, at least.
 SUMMED_ENTRIES = 2**14
 # Sparse rows are made dense in blocks of at most this many entries.
 DENSE_ENTRIES = 2**20
-# Sparse rows are multiplied with so many coefficients at a time: the work is then shared without a
-# copy of all coefficients for each thread.
+# Sparse rows are multiplied with this many coefficients at a time: the work is then shared without
+# a copy of all coefficients for each thread.
 SPARSE_COLUMNS = 5
 # Rows per feature from which the spectrum is estimated: a preconditioner need not be exact.
 SPECTRUM_ROWS = 8
@@ -171,7 +171,7 @@ class Features:
     def square_sums(self) -> Array:
         """Sum of the squares of each column."""
         if self.is_dense:
-            sums = np.einsum("ij,ij->j", self.X, self.X)
+            sums = np.einsum("ij,ij->j", self.X, self.X, dtype=self.precision)
         else:
             sums = square_sums(self.X.indices[: self.X.nnz], self.X.data, self.X.shape[1])
         if self.bias is not None:
@@ -230,16 +230,19 @@ class Features:
         return gram
 
 
-def blocks_of_entries(n_entries: int) -> list[slice]:
-    """Cut the entries of sparse rows into blocks whose copies are small."""
-    starts = range(0, n_entries, SUMMED_ENTRIES)
-    return [slice(first, min(first + SUMMED_ENTRIES, n_entries)) for first in starts]
+def blocks_of_entries(n_entries: int, n_places: int = 0) -> list[slice]:
+    """Cut the entries of sparse rows into blocks whose copies are small.
+
+    If each block takes the time of ``n_places`` besides, it has as many entries.
+    """
+    size = max(SUMMED_ENTRIES, n_places)
+    return [slice(first, min(first + size, n_entries)) for first in range(0, n_entries, size)]
 
 
 def count_places(places: Array, n_places: int) -> Array:
     """Return how many entries have each place."""
     count = np.zeros(n_places, np.intp)
-    for block in blocks_of_entries(len(places)):
+    for block in blocks_of_entries(len(places), n_places):
         count += np.bincount(places[block], minlength=n_places)
     return count
 
@@ -247,7 +250,7 @@ def count_places(places: Array, n_places: int) -> Array:
 def square_sums(places: Array, values: Array, n_places: int) -> Array:
     """Return the sum of the squares of the values in each place."""
     sums = np.zeros(n_places)
-    for block in blocks_of_entries(len(places)):
+    for block in blocks_of_entries(len(places), n_places):
         squares = np.square(values[block], dtype=np.float64)
         sums += np.bincount(places[block], weights=squares, minlength=n_places)
     return sums

@@ -72,14 +72,14 @@ __all__ = [
     "start_in_row_space",
 ]
 
-# Features that are stored densely: the most frequent ones, if so many of the rows have them.
+# Features that are stored densely: the most frequent ones, if this share of the rows has them.
 FREQUENT = 32
 FREQUENT_SHARE = 0.02
 # Rows of them that are weighted at a time.
 BLOCK_ROWS = 1024
 # Problems that share products: a product for ten costs much less than ten products.
 GROUP_SIZE = 10
-# X is cut into pieces of at least so many entries, and at most so many pieces, for the threads.
+# X is cut into pieces of at least this many entries, and at most this many pieces, for the threads.
 PIECE_ENTRIES = 2**17
 MAX_PIECES = 4
 MAX_TRIALS = 8
@@ -91,7 +91,7 @@ INNER_SHARE = 0.2
 # ... or this multiple of what the last step needs, but not more than this share, ...
 NEEDED_SHARE = 0.3
 LOOSE_SHARE = 0.5
-# ... or after so many steps.
+# ... or after this many steps.
 INNER_STEPS = 30
 # The search ends once a step is this small against the whole.
 SMALL_STEP = 0.02
@@ -101,19 +101,19 @@ SHRINK = {"f": (0.85, 0.03), "d": (0.5, 1e-4)}
 # If a smoothed problem is solved to this multiple of the true loss's Fenchel gap, the next one may
 # be far narrower.
 EXACT_RATIO = 1e-4
-# The smallest eigenvalue is estimated by so many Lanczos steps, from above. It is only good enough
-# if it is well above 0, and then this share of it is safe.
+# The smallest eigenvalue is estimated by this many Lanczos steps, from above. It is only good
+# enough if it is well above 0, and then this share of it is safe.
 LANCZOS_STEPS = 15
 CLEARLY_POSITIVE = 0.3
 SAFE_SHARE = 0.75
 # A loss whose own width is this share of the dual curvature is smooth enough for Newton's method.
 SMOOTH_SHARE = 0.1
-# The product with the combinations is updated, and computed afresh after so many steps.
+# The product with the combinations is updated, and computed afresh after this many steps.
 FRESH_STEPS = 5
 TINY_SINGLE = float(np.finfo(np.float32).tiny)
 # With fewer features, Hessians are built instead.
 MIN_FEATURES = 1024
-# The product of so many dense rows with each other takes no longer than a few Hessians.
+# The product of this many dense rows with each other takes no longer than a few Hessians.
 MAX_DENSE_ROWS = 4096
 # Systems of dense rows in float64 are factorised if they are not larger than this, nor than this
 # share of K.

@@ -1,4 +1,4 @@
-"""Linear support vector machines, all problems at once, by a truncated Newton method.
+"""Linear support vector machines by Newton's method.
 
 The objective is minimised over the coefficients ``W`` (one row per score; the last column belongs
 to the constant feature ``intercept_scaling`` and is regularised like the others, as in LIBLINEAR)::
@@ -9,8 +9,12 @@ A loss with corners is replaced by smoother ones that approach it (see `problems
 one Newton step: the gap is computed, the smoothing tightened if that is due, a direction computed
 (see `directions`) and followed to the minimum along it (see `line_search`).
 
-If float32 lacks the digits to reach the tolerance, the last steps are taken in float64, with X cast
-a piece at a time, and the coefficients are rounded so that the objective increases least.
+All problems take their steps together, with a few large products. Small data are solved one problem
+at a time (see `small`), and rows of many features in the space of the rows (see `row_space`), or in
+fewer coordinates (see `basis`).
+
+If float32 lacks the digits to reach the tolerance, the last steps are taken in float64, with dense
+rows cast a piece at a time, and the coefficients are rounded so that the objective increases least.
 
 Alternatives that were measured: smoothing the corners with a width that shrinks and no center took
 two to twelve times the processor time on latent features and pixels of MNIST, because its last
@@ -99,7 +103,7 @@ def _minimise(task: Task, W: Array, width: float) -> tuple[Best, float]:
 
 
 def _minimise_wide(task: Task, W: Array, width: float) -> tuple[Best, float]:
-    """Do as `_minimise` in the space of the rows.
+    """Iterate as `_minimise` does, in the space of the rows.
 
     The products are bound by memory, so float64 data are solved in float32 first.
     """
@@ -218,7 +222,7 @@ def solve(
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_rows, n_features)
-        float32 or float64, which is also the dtype of the solution. float64 rows of many features
+        A CSR matrix must not hold an entry twice. float32 or float64, which is also the dtype of the solution. float64 rows of many features
         are solved in float32 first, and certified in float64. If float32 lacks the digits to reach
         ``tol``, the last iterations use float64, casting X a piece at a time.
     loss : LinearLoss
@@ -264,11 +268,12 @@ def solve(
     if max_iter > 0 and not (is_wide or is_small(X, loss)):
         basis = fewer_coordinates(X)
     if basis is None:
-        return _solve(X, loss, cost, start=start, on_iteration=on_iteration, run=run, **options)
-    return _solve_in_basis(basis, loss, cost, start, on_iteration, run, options)
+        return _solve(X, loss, cost, start, on_iteration, run, **options)[0]
+    return _solve_in_basis(X, basis, loss, cost, start, on_iteration, run, options)
 
 
 def _solve_in_basis(
+    X: Any,
     basis: Coordinates,
     loss: LinearLoss,
     cost: Array,
@@ -277,7 +282,11 @@ def _solve_in_basis(
     run: Run,
     options: dict[str, Any],
 ) -> LinearSolution:
-    """Solve with the coordinates of the rows for features: these are fewer."""
+    """Solve with the coordinates of the rows for features: these are fewer.
+
+    If the coordinates are not exact, the result is certified with X, and improved with X if that
+    fails.
+    """
 
     def in_features(solution: LinearSolution) -> LinearSolution:
         return replace(solution, coef=basis.coefficients(solution.coef))
@@ -286,32 +295,45 @@ def _solve_in_basis(
         assert on_iteration is not None
         return on_iteration(n_iter, lambda: in_features(solution()))
 
-    solution = _solve(
-        basis.rows,
-        loss,
-        cost,
-        start=None if start is None else (basis.coordinates(start[0]), start[1]),
-        on_iteration=None if on_iteration is None else report,
-        run=run,
-        **options,
-    )
-    return in_features(solution)
+    started = None if start is None else (basis.coordinates(start[0]), start[1])
+    reported = None if on_iteration is None else report
+    found, p, ended = _solve(basis.rows, loss, cost, started, reported, run, **options)
+    found = in_features(found)
+    if basis.exact:
+        return found
+    before = found.coef, found.intercept
+    task, W = _task(X, loss, cost, before, None, run, **options)
+    best = Best(W, p)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        best.certify(task.evaluate(W, p))
+    tol, n_iter = options["tol"], found.n_iter
+    if ended or best.converged(tol):
+        return best.solution(X.dtype, task.features.bias, tol, n_iter)
+
+    def report_more(n_more: int, solution: Callable[[], LinearSolution]) -> bool | None:
+        assert on_iteration is not None
+        return on_iteration(n_iter + n_more, solution)
+
+    options = {**options, "max_iter": options["max_iter"] - n_iter}
+    reported_more = None if on_iteration is None else report_more
+    more, _, _ = _solve(X, loss, cost, before, reported_more, run, **options)
+    return replace(more, n_iter=n_iter + more.n_iter)
 
 
-def _solve(
+def _task(
     X: Any,
     loss: LinearLoss,
     cost: Array,
+    start: tuple[Array, Array] | None,
+    on_iteration: OnIteration | None,
+    run: Run,
     *,
     fit_intercept: bool,
     intercept_scaling: float,
     tol: float,
     max_iter: int,
-    start: tuple[Array, Array] | None,
-    on_iteration: OnIteration | None,
-    run: Run,
-) -> LinearSolution:
-    """Solve without a change of the basis; see `solve`."""
+) -> tuple[Task, Array]:
+    """Return the task, and the coefficients to start from; see `solve`."""
     bias = float(intercept_scaling) if fit_intercept else None
     small = max_iter > 0 and is_small(X, loss)
     precision = np.dtype(np.float64) if small else X.dtype
@@ -336,26 +358,45 @@ def _solve(
         assert on_iteration is not None
         return on_iteration(n_iter, lambda: best.solution(X.dtype, bias, tol, n_iter))
 
-    iterations = Iterations(max_iter, None if on_iteration is None else report)
     goal = tol
     product = n_rows * n_features * n_problems * n_columns
     if precision == np.float64 and max(product, min(n_rows, n_features) ** 3) <= POLISHED_WORK:
         goal = min(tol, loss.polished_gap)
-    task = Task(features, loss, costs, tol, goal, iterations)
+    iterations = Iterations(max_iter, None if on_iteration is None else report)
+    return Task(features, loss, costs, tol, goal, iterations), W
+
+
+def _solve(
+    X: Any,
+    loss: LinearLoss,
+    cost: Array,
+    start: tuple[Array, Array] | None,
+    on_iteration: OnIteration | None,
+    run: Run,
+    **options: Any,
+) -> tuple[LinearSolution, Array, bool]:
+    """Solve without a change of the basis; see `solve`.
+
+    Return also the dual point, and whether the iterations have ended early.
+    """
+    task, W = _task(X, loss, cost, start, on_iteration, run, **options)
+    features, precision = task.features, task.features.precision
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if not np.isfinite(features.square_sums).all():
             raise NotFiniteError(TOO_LARGE.format(X.dtype))
         width = _initial_width(task, WIDTH_SHARE if start is None else STARTED_SHARE)
-        if start is None and not small:
+        if start is None and not is_small(X, task.loss):
             W, width = _sampled_start(task, W, width)
         best, width = _minimise(task, W, width)
         _certify(best, task, width)
         if precision != X.dtype:
             best.W = _rounded(task, best.W, X.dtype)
             best.certify(task.start(best.W, width).evaluate())
-        elif X.dtype != np.float64 and not (best.converged(tol) or iterations.ended):
+        elif X.dtype != np.float64 and not (best.converged(task.tol) or task.iterations.ended):
             best = _continue_in_double(task, best, width)
-    return best.solution(X.dtype, bias, tol, iterations.n_iter)
+    iterations = task.iterations
+    solution = best.solution(X.dtype, features.bias, task.tol, iterations.n_iter)
+    return solution, best.p, iterations.ended
 
 
 def _certify(best: Best, task: Task, width: float) -> None:

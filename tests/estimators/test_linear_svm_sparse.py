@@ -9,6 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 
 from skscratch import LinearSVM
 from skscratch.core.blas import single_threaded_blas
@@ -233,3 +235,31 @@ def test_invalid_sparse_rows_are_refused():
         for kind in ({}, {"loss": "hinge"}, {"penalty": "l1"}):
             with pytest.raises(ValueError, match="too large for float64. Scale the columns"):
                 LinearSVM(**kind).fit(rows, y)
+
+
+def test_large_float32_values_are_squared_in_float64_if_the_rows_are_few():
+    rng = np.random.default_rng(0)
+    X = (1e20 * rng.normal(size=(100, 4))).astype(np.float32)
+    machine = LinearSVM(C=1e-37, fit_intercept=False)
+    with warnings.catch_warnings():
+        # float32 cannot hold better coefficients.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        of_dense = machine.fit(X, X[:, 0] > 0).coef_.copy()
+        of_sparse = machine.fit(sparse.csr_array(X), X[:, 0] > 0).coef_
+    assert_allclose(of_sparse, of_dense, rtol=1e-6)
+
+
+def test_weights_too_small_for_float32_are_named():
+    X = np.random.default_rng(0).normal(size=(300, 900)).astype(np.float32)
+    with pytest.raises(ValueError, match=r"C times sample_weight times class_weight .* too small"):
+        LinearSVM(C=1e-42).fit(X, X[:, 0] > 0)
+
+
+def test_a_model_can_be_calibrated_after_its_weights_are_sparse():
+    rng = np.random.default_rng(0)
+    X, y = sparse.csr_array(rng.normal(size=(90, 5))), np.arange(90) % 3
+    model = LinearSVM().fit(X, y)
+    of_dense = CalibratedClassifierCV(FrozenEstimator(model)).fit(X, y).predict_proba(X)
+    model.sparsify()
+    of_sparse = CalibratedClassifierCV(FrozenEstimator(model)).fit(X, y).predict_proba(X)
+    assert_allclose(of_sparse, of_dense, rtol=1e-10)

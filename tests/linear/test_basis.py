@@ -1,11 +1,15 @@
 """Rows that have fewer coordinates than features."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
-from skscratch import linear
+from skscratch import LinearSVM, linear
 from skscratch.linear import CrammerSinger, DualHinge, DualSquaredHinge, basis
 
 
@@ -99,3 +103,32 @@ def test_a_certificate_is_for_coefficients_outside_the_span_too():
     signs = np.where(y == np.arange(3)[:, None], 1, -1)
     value = 0.5 * np.sum(coef**2) + np.maximum(0, 1 - signs * (coef @ X.T)).sum()
     assert_allclose(found.objective, value, rtol=1e-12)
+
+
+@pytest.mark.parametrize("outlier", ["column", "row"])
+@pytest.mark.parametrize("multi_class", ["ovr", "crammer_singer"])
+def test_the_certificate_holds_however_large_an_outlier_is(outlier, multi_class):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(170, 800)), np.arange(170) % 3
+    if outlier == "column":
+        X[:, 0] += 1.7e9
+    else:
+        X[0] *= 1e9
+    assert basis.fewer_coordinates(X) is not None
+    machine = LinearSVM(C=0.01, multi_class=multi_class, max_iter=300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        machine.fit(X, y)
+        of_sparse = clone(machine).fit(scipy.sparse.csr_array(X), y)
+    # Both bound the same minimum.
+    assert machine.objective_ - machine.dual_gap_ <= of_sparse.objective_ * (1 + 1e-9)
+    assert of_sparse.objective_ - of_sparse.dual_gap_ <= machine.objective_ * (1 + 1e-9)
+    Y = np.where(y == np.arange(3)[:, None], 1, -1)
+    scores = machine.decision_function(X).T
+    if multi_class == "ovr":
+        loss = np.square(np.maximum(1 - Y * scores, 0)).sum()
+    else:
+        own = scores[y, np.arange(len(y))]
+        loss = (scores - own + (Y < 0)).max(axis=0).sum()
+    penalty = 0.5 * (np.square(machine.coef_).sum() + np.square(machine.intercept_).sum())
+    assert_allclose(machine.objective_, penalty + 0.01 * loss, rtol=1e-9)

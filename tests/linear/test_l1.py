@@ -1,7 +1,13 @@
+import warnings
+
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy import sparse
+from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
 
+from skscratch import LinearSVM
 from skscratch.core.blas import single_threaded_blas
 from skscratch.linear import NotFiniteError, solve_l1
 
@@ -247,3 +253,30 @@ def test_invalid_data_are_refused():
     for rows in (X, sparse.csr_array(X)):
         with pytest.raises(NotFiniteError, match="values too large"):
             solve_l1(rows * 1e200, signs, np.ones(len(X)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_without_iterations_the_start_is_certified(dtype):
+    X, y = make_classification(40, 6, random_state=0)
+    signs, cost = np.where(y == 1, 1.0, -1.0)[None], np.full(40, 0.3)
+    found = solve_l1(X.astype(dtype), signs, cost, max_iter=0)
+    assert found.n_iter == 0
+    assert not found.converged
+    assert_allclose(found.objective, 40 * 0.3)
+    assert 0 < found.dual_gap <= found.objective
+
+
+def test_float32_rows_give_float32_scores_without_intercept():
+    X, y = make_classification(40, 6, random_state=0)
+    machine = LinearSVM(penalty="l1", fit_intercept=False).fit(X.astype(np.float32), y)
+    assert machine.intercept_.dtype == np.float32
+    assert machine.decision_function(X.astype(np.float32)).dtype == np.float32
+
+
+def test_a_tolerance_below_rounding_does_not_break_where_all_are_zero():
+    X, y = make_classification(60, 300, random_state=0)
+    machine = LinearSVM(penalty="l1", C=1e-6, tol=1e-16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        machine.fit(X, y)
+    assert not machine.coef_.any()

@@ -93,7 +93,7 @@ def test_problems_have_the_bits_of_each_alone(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_solution_as_start_needs_one_iteration(loss):
+def test_a_solution_as_start_needs_few_iterations(loss):
     X, y = rows((150, 7))
     first = linear.solve(X, loss_of(loss, y), np.ones(len(X)))
     seen = []
