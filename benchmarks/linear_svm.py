@@ -308,7 +308,7 @@ def report(results: dict[str, Any]) -> str:
         f"Turns of each contestant: {most or 'none'}{fewer}; a time is their "
         "median, a ratio the median of the ratios of neighbouring turns. C = 1, one thread unless "
         "the table says otherwise. LinearSVM has its default settings. LinearSVC has "
-        "`random_state=0`, `max_iter=10_000`, the options listed beside its time, "
+        "`random_state=0`, `max_iter=10_000`, the options listed next to its time, "
         "and float64 rows. *Excess*: how far our objective is above that of LinearSVC (negative: "
         "below), relative to it. *Gap ÷ objective*: the duality gap of LinearSVM, which bounds its "
         "distance from the optimum; its `tol` is 1e-5. *Extra memory*: the peak of a fit of "

@@ -233,7 +233,7 @@ class Features:
 def blocks_of_entries(n_entries: int, n_places: int = 0) -> list[slice]:
     """Cut the entries of sparse rows into blocks whose copies are small.
 
-    If each block takes the time of ``n_places`` besides, it has as many entries.
+    A block that also takes the time of ``n_places`` entries has at least as many.
     """
     size = max(SUMMED_ENTRIES, n_places)
     return [slice(first, min(first + size, n_entries)) for first in range(0, n_entries, size)]

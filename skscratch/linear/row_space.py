@@ -174,19 +174,19 @@ class RowSpace(ABC):
         basis = [np.random.default_rng(0).choice([-1.0, 1.0], len(scale)).astype(scale.dtype)]
         basis[0] *= has_shared / np.sqrt(np.count_nonzero(has_shared))
         diagonal: list[float] = []
-        beside: list[float] = []
+        off_diagonal: list[float] = []
         for step in range(LANCZOS_STEPS):
             v = scale * basis[-1]
             product = scale * (self(v[None])[0] - self.alone * v)
             if step:
-                product -= beside[-1] * basis[-2]
+                product -= off_diagonal[-1] * basis[-2]
             diagonal.append(float(product @ basis[-1]))
             product -= diagonal[-1] * basis[-1]
-            beside.append(float(np.sqrt(product @ product)))
-            if not beside[-1] > 0.0:
+            off_diagonal.append(float(np.sqrt(product @ product)))
+            if not off_diagonal[-1] > 0.0:
                 break
-            basis.append(product / beside[-1])
-        least = eigvalsh_tridiagonal(diagonal, beside[: len(diagonal) - 1])[0]
+            basis.append(product / off_diagonal[-1])
+        least = eigvalsh_tridiagonal(diagonal, off_diagonal[: len(diagonal) - 1])[0]
         if least > CLEARLY_POSITIVE:
             self.moved = self.alone + self.alone.dtype.type(SAFE_SHARE * least) * shared
 
