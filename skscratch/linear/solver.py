@@ -222,9 +222,10 @@ def solve(
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_rows, n_features)
-        A CSR matrix must not hold an entry twice. float32 or float64, which is also the dtype of the solution. float64 rows of many features
-        are solved in float32 first, and certified in float64. If float32 lacks the digits to reach
-        ``tol``, the last iterations use float64, casting X a piece at a time.
+        A CSR matrix must not hold an entry twice. float32 or float64, which is also the dtype of
+        the solution. float64 rows of many features are solved in float32 first, and certified in
+        float64. If float32 lacks the digits to reach ``tol``, the last iterations use float64,
+        casting dense rows a piece at a time.
     loss : LinearLoss
         A loss with the targets of the rows.
     cost : ndarray of shape (n_rows,) or (n_problems, n_rows)
