@@ -383,7 +383,8 @@ def _solve(
     task, W = _task(X, loss, cost, start, on_iteration, run, **options)
     features, precision = task.features, task.features.precision
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if not np.isfinite(features.square_sums).all():
+        # Small float32 rows, too, are refused where larger ones would be.
+        if not np.isfinite(features.square_sums.astype(X.dtype)).all():
             raise NotFiniteError(TOO_LARGE.format(X.dtype))
         width = _initial_width(task, WIDTH_SHARE if start is None else STARTED_SHARE)
         if start is None and not is_small(X, task.loss):
