@@ -128,7 +128,8 @@ def best_figures() -> str:
     """Render the best of the stored figures as a Markdown table."""
     main = _two_columns(stored_tables("figures")[0])
     recipes = stored_tables("autoencoder")[0]
-    speed, svm = stored_tables("speed")[0], stored_tables("svm")[0]
+    speed = stored_tables("speed")[0]
+    svm = stored_tables("svm")[0] + stored_tables("svm-mnist")[0]
 
     def svm_ratios(*data: str) -> list[str]:
         return [
