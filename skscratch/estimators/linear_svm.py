@@ -466,8 +466,7 @@ class LinearSVM(
         coef, intercept = self._dense_coef(), self.intercept_
         if len(coef) == 1 and self._n_scores == 2:
             # The joint problem of two classes has opposite weight vectors.
-            halves = np.array([-0.5, 0.5], coef.dtype)
-            coef, intercept = halves[:, None] * coef, halves * intercept
+            coef, intercept = _opposite(coef), _opposite(intercept)
         return (coef, intercept) if coef.shape == (self._n_scores, n_features) else None
 
     def _dense_coef(self) -> Array:
@@ -821,6 +820,13 @@ def _merged_if_two(coef: Array, intercept: Array) -> tuple[Array, Array]:
     if len(coef) == 2:
         return coef[1:] - coef[:1], intercept[1:] - intercept[:1]
     return coef, intercept
+
+
+def _opposite(difference: Array) -> Array:
+    """Return two opposite weight vectors, or intercepts, of this difference."""
+    half = difference / 2
+    # A sign would turn 0 into -0, which differs from the 0 that was there before.
+    return np.concatenate([0 - half, half])
 
 
 def _rates_of_sum(cost: Array) -> Array:

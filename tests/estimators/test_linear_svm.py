@@ -546,6 +546,22 @@ def test_the_mean_begins_anew_at_assigned_weights(intercept_scaling):
     assert again._state.step == 2 * n_steps
 
 
+@pytest.mark.parametrize("multi_class", ["ovr", "crammer_singer"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_mean_goes_on_from_call_to_call(multi_class, n_classes, dtype):
+    X, y = scaled(load_iris)
+    # A feature that never occurs has a weight of 0.
+    X = np.hstack([X, np.zeros((150, 1))])[y < n_classes].astype(dtype)
+    y = y[y < n_classes]
+    model = LinearSVM(multi_class=multi_class, average=True, random_state=0)
+    steps = []
+    for _ in range(3):
+        model.partial_fit(X, y, classes=np.arange(n_classes))
+        steps.append(model._state.step)
+    assert steps == [steps[0], 2 * steps[0], 3 * steps[0]]
+
+
 @pytest.mark.parametrize("options", [{}, {"intercept_scaling": 3.0}, {"fit_intercept": False}])
 def test_assigning_equal_weights_does_not_restart_partial_fit(options):
     X, y = scaled(load_iris)
