@@ -311,6 +311,10 @@ class LinearSVM(
         before = self._solution_before(X.shape[1]) if self.warm_start else None
         index = targets.index(y)
         cost = self._cost(index, weight, X.dtype)
+        if not cost.any():
+            raise ValueError(
+                "sample_weight times class_weight is 0 in all rows: at least one must be above 0."
+            )
         tasks = FitTasks(
             self,
             self.max_iter,
@@ -438,10 +442,6 @@ class LinearSVM(
                 f"C times sample_weight times class_weight is {largest:g}, more than {dtype} can "
                 f"hold ({limit:.2g}): choose smaller ones."
             )
-        if not cost.any():
-            raise ValueError(
-                "sample_weight times class_weight is 0 in all rows: at least one must be above 0."
-            )
         return cost
 
     @property
@@ -474,19 +474,24 @@ class LinearSVM(
         return coef.toarray() if sparse.issparse(coef) else coef
 
     def _check_assigned(self) -> None:
-        """Raise a ValueError if an assigned `coef_` or `intercept_` cannot be trained further."""
+        """Make `coef_` and `intercept_` arrays; raise a ValueError if training cannot continue."""
         self.coef_ = self._dense_coef()
         n_rows = 1 if len(self.classes_) == 2 else len(self.classes_)
         expected = {"coef_": (n_rows, self.n_features_in_), "intercept_": (n_rows,)}
         for name, shape in expected.items():
-            array = getattr(self, name)
-            # The sum, which needs no memory, may overflow.
-            finite = np.isfinite(np.sum(array)) or np.isfinite(array).all()
-            if np.shape(array) != shape or not finite:
+            check_numbers(name, getattr(self, name))
+            array = np.asarray(getattr(self, name))
+            if array.dtype.kind != "f":
+                array = array.astype(np.float64)
+            setattr(self, name, array)
+            if array.shape != shape:
                 raise ValueError(
-                    f"{name} must have the shape {shape} and be finite to be trained further, but "
-                    f"it has the shape {np.shape(array)}."
+                    f"{name} must have the shape {shape} to be trained further, but it has the "
+                    f"shape {array.shape}."
                 )
+            # The sum, which needs no memory, may overflow.
+            if not (np.isfinite(np.sum(array)) or np.isfinite(array).all()):
+                raise ValueError(f"{name} must be finite to be trained further.")
 
     def _set_solution(self, coef: Array, intercept: Array) -> None:
         self.coef_, self.intercept_ = _merged_if_two(coef, intercept)
@@ -709,6 +714,11 @@ class LinearSVM(
         joint = isinstance(loss, MulticlassHinge)
         target = targets.one_hot(index, X.dtype) if joint else targets.encode_index(index, X.dtype)
         cost = np.atleast_2d(self._cost(index, weight, X.dtype) / self.C).T
+        if not cost.any():
+            # Only rows of classes whose weight is 0.
+            W, intercept = self._by_features(X.shape[1])
+            self.coef_, self.intercept_ = _merged_if_two(W.T, intercept)
+            return
         scaling = float(self.intercept_scaling) if self.fit_intercept else 0.0
         kind = (self.fit_intercept, self.multi_class, self.average)
         stream = self._state
