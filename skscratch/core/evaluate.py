@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from skscratch.core.functions import Array
 from skscratch.core.network import Workspace
@@ -311,7 +312,7 @@ def check_data(objective: Objective, X: Any, target: Any) -> tuple[Rows, Rows]:
             raise ValueError(f"{name} must have shape (n, {width}), got {data.shape}.")
     if rows.shape[0] != targets.shape[0] or rows.shape[0] < 1:
         raise ValueError(f"X has {rows.shape[0]} rows, target {targets.shape[0]}.")
-    # Only arrays are checked: other targets would have to be taken row by row.
-    if isinstance(target, np.ndarray):
+    # Targets of other kinds would have to be taken row by row.
+    if isinstance(target, np.ndarray) or sparse.issparse(target):
         objective.loss.check_targets(target)
     return rows, targets

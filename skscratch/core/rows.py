@@ -126,6 +126,29 @@ def as_rows(data: Any) -> Rows:
     return rows
 
 
+def canonical(X: Any) -> Any:
+    """Return sparse rows sorted and without duplicates, copied if necessary; others as they are.
+
+    SciPy would sort and add up in place, in the caller's arrays.
+    """
+    if not sparse.issparse(X) or X.has_canonical_format:
+        return X
+    X = X.copy()
+    X.sum_duplicates()
+    return X
+
+
+def value_range(X: Any) -> tuple[float, float]:
+    """Return the smallest and the largest value of X, the zeros of sparse rows included."""
+    if not sparse.issparse(X):
+        return float(X.min()), float(X.max())
+    X = canonical(sparse.csr_array(X))
+    ends = [float(end(X.data)) for end in (np.min, np.max) if X.nnz]
+    if X.nnz < X.shape[0] * X.shape[1]:
+        ends.append(0.0)
+    return min(ends), max(ends)
+
+
 def add_transposed_product(x: Any, dy: Array, out: Array) -> None:
     """Add xᵀ dy to `out` for sparse x, at the cost of its entries: other rows are not touched.
 

@@ -13,6 +13,7 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from skscratch.core.functions import Array
+from skscratch.core.rows import canonical
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._sklearn import check_sample_weight
 
@@ -22,7 +23,6 @@ __all__ = [
     "content_digest",
     "network_dtype",
     "renamed",
-    "value_range",
 ]
 
 # Dtypes that are kept. The core casts images of small integers batch by batch.
@@ -62,28 +62,6 @@ def check_rows(
     if isinstance(checked, tuple):
         return canonical(checked[0]), *checked[1:]
     return canonical(checked)
-
-
-def canonical(X: Any) -> Any:
-    """Return sparse rows sorted and without duplicates, copied if necessary; others as they are.
-
-    SciPy would sort and add up in place, in the caller's arrays.
-    """
-    if not sparse.issparse(X) or X.has_canonical_format:
-        return X
-    X = X.copy()
-    X.sum_duplicates()
-    return X
-
-
-def value_range(X: Any) -> tuple[float, float]:
-    """Return the smallest and the largest value of X, the zeros of sparse rows included."""
-    if not sparse.issparse(X):
-        return float(X.min()), float(X.max())
-    ends = [float(end(X.data)) for end in (np.min, np.max) if X.nnz]
-    if X.nnz < X.shape[0] * X.shape[1]:
-        ends.append(0.0)
-    return min(ends), max(ends)
 
 
 def network_dtype(X: Any) -> np.dtype[Any]:

@@ -29,7 +29,7 @@ from skscratch.core.layers import (
 from skscratch.core.losses import BinaryLogLoss, Loss
 from skscratch.core.network import Part, Stack
 from skscratch.core.optimizers import Optimizer
-from skscratch.core.rows import Rows, as_rows, is_sparse
+from skscratch.core.rows import Rows, as_rows, is_sparse, value_range
 from skscratch.core.schedules import Adaptive
 from skscratch.core.training import TrainingRun
 from skscratch.estimators._available import UnavailableError, available_if
@@ -41,7 +41,7 @@ from skscratch.estimators._base import (
     has_partial_fit,
     layer_sizes,
 )
-from skscratch.estimators._data import check_rows, check_weight, value_range
+from skscratch.estimators._data import check_rows, check_weight
 from skscratch.estimators._from_network import autoencoder_parameters
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._parameters import RegisteredNames, is_sgd, recipe_of
