@@ -23,6 +23,7 @@ __all__ = [
     "content_digest",
     "network_dtype",
     "renamed",
+    "with_constant",
 ]
 
 # Dtypes that are kept. The core casts images of small integers batch by batch.
@@ -62,6 +63,20 @@ def check_rows(
     if isinstance(checked, tuple):
         return canonical(checked[0]), *checked[1:]
     return canonical(checked)
+
+
+def with_constant(X: Any, constant: float) -> Any:
+    """Return CSR rows with one more column, which holds a constant in each row."""
+    n, width = X.shape
+    size = X.nnz + n
+    dtype = sparse.get_index_dtype(maxval=max(size, width), arrays=(X.indices, X.indptr))
+    ends = X.indptr[1:].astype(dtype) + np.arange(1, n + 1, dtype=dtype)
+    data, indices = np.empty(size, X.dtype), np.empty(size, dtype)
+    given = np.ones(size, bool)
+    given[ends - 1] = False
+    data[ends - 1], indices[ends - 1] = constant, width
+    data[given], indices[given] = X.data, X.indices
+    return sparse.csr_array((data, indices, np.append(dtype(0), ends)), (n, width + 1))
 
 
 def network_dtype(X: Any) -> np.dtype[Any]:

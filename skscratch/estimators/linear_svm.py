@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -30,7 +32,7 @@ from skscratch.estimators._available import (
     available_if,
     check_streamed_weights,
 )
-from skscratch.estimators._data import check_rows, check_weight
+from skscratch.estimators._data import check_rows, check_weight, with_constant
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import (
@@ -65,6 +67,8 @@ SGD_LEAST_RATE = 5e-3
 # About how much the first step of a stream changes a score, in units of the margin: less for the
 # squared hinge, whose slope grows with the error.
 STREAM_RATE, STREAM_RATE_SQUARED = 5.0, 3.0
+# A stream that begins with assigned weights takes them as the result of so many rows or more.
+ASSIGNED_ROWS = 1000
 
 
 class _ScaledSGD(SGD):
@@ -286,8 +290,8 @@ class LinearSVM(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data; float32 data are processed in float32 as long as its digits suffice, and
-            never copied to float64 as a whole. CSR stays sparse with 'newton-cg'. With
-            ``penalty='l1'``, a sparse `X` is copied to float64 columns.
+            never copied to float64 as a whole. Sparse rows stay sparse. With ``penalty='l1'``, they
+            are copied to float64 columns.
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -310,8 +314,14 @@ class LinearSVM(
         self._state = None
         before = self._solution_before(X.shape[1]) if self.warm_start else None
         index = targets.index(y)
-        cost = self._cost(index, weight, X.dtype)
-        if not cost.any():
+        cost = self._cost(index, weight, self.C)
+        largest, limit = float(cost.max()), float(np.finfo(X.dtype).max)
+        if not largest <= limit:
+            raise ValueError(
+                f"C times sample_weight times class_weight is {largest:g}, more than {X.dtype} can "
+                f"hold ({limit:.2g}): choose smaller ones."
+            )
+        if largest == 0:
             raise ValueError(
                 "sample_weight times class_weight is 0 in all rows: at least one must be above 0."
             )
@@ -326,6 +336,8 @@ class LinearSVM(
         try:
             fit(X, targets, index, cost, before, tasks)
             tasks.finish()
+            # The learning rates of partial_fit go on from here.
+            self._state = self._stream_after(X, np.atleast_2d(cost / self.C).T)
         finally:
             tasks.release()
         return self
@@ -425,10 +437,10 @@ class LinearSVM(
                 "or 'auto'."
             )
 
-    def _cost(self, index: Array, weight: Array | None, dtype: Any) -> Array:
+    def _cost(self, index: Array, weight: Array | None, C: float) -> Array:
         """Return C times the weights: shape (n,), or (n_problems, n) if classes have weights."""
         n_classes = len(self.classes_)
-        cost: Array = self.C * (np.ones(len(index)) if weight is None else weight)
+        cost: Array = C * (np.ones(len(index)) if weight is None else weight)
         if self.class_weight is not None:
             of_class = class_weights(self.class_weight, self.classes_, self.classes_[index], weight)
             if n_classes == 2 or self._is_joint:
@@ -436,12 +448,6 @@ class LinearSVM(
             else:
                 own = index == np.arange(n_classes)[:, None]
                 cost = cost * np.where(own, of_class[:, None], 1.0)
-        largest, limit = float(cost.max()), float(np.finfo(dtype).max)
-        if not largest <= limit:
-            raise ValueError(
-                f"C times sample_weight times class_weight is {largest:g}, more than {dtype} can "
-                f"hold ({limit:.2g}): choose smaller ones."
-            )
         return cost
 
     @property
@@ -650,8 +656,7 @@ class LinearSVM(
     def _with_constant(self, X: Any) -> Any:
         if not self.fit_intercept:
             return X
-        constant = np.full((X.shape[0], 1), self.intercept_scaling, X.dtype)
-        return sparse.hstack([X, sparse.csr_array(constant)], format="csr")
+        return with_constant(X, float(self.intercept_scaling))
 
     def _network(self, X: Any, before: tuple[Array, Array] | None) -> Network:
         layers: list[Layer] = [Dense(self._n_scores, Zeros(), bias=None)]
@@ -713,39 +718,60 @@ class LinearSVM(
         loss = self._sgd_loss()
         joint = isinstance(loss, MulticlassHinge)
         target = targets.one_hot(index, X.dtype) if joint else targets.encode_index(index, X.dtype)
-        cost = np.atleast_2d(self._cost(index, weight, X.dtype) / self.C).T
-        if not cost.any():
-            # Only rows of classes whose weight is 0.
-            W, intercept = self._by_features(X.shape[1])
-            self.coef_, self.intercept_ = _merged_if_two(W.T, intercept)
-            return
-        scaling = float(self.intercept_scaling) if self.fit_intercept else 0.0
+        # Without C, with which small weights could become 0.
+        cost = np.atleast_2d(self._cost(index, weight, C=1.0)).T
+        if not np.isfinite(cost.max()):
+            raise ValueError(
+                "sample_weight times class_weight must be finite: choose smaller ones."
+            )
+        W, intercept = self._by_features(X.shape[1])
         kind = (self.fit_intercept, self.multi_class, self.average)
         stream = self._state
-        if stream is None:
-            squares = np.zeros(X.shape[1] + 1)
-            stream = Stream(kind, RandomDraws(self.random_state), squares)
-        elif stream.kind != kind:
+        if stream is not None and stream.kind not in (None, kind):
             raise ValueError(
                 "partial_fit cannot continue from another kind of solution: fit_intercept, "
                 "multi_class and average must stay the same. Use a clone, or fit."
             )
+        if not cost.any():
+            # Only rows of classes whose weight is 0.
+            self.coef_, self.intercept_ = _merged_if_two(W.T, intercept)
+            return
         problem = StreamProblem(
             loss,
             STREAM_RATE_SQUARED if isinstance(loss, SquaredHinge) else STREAM_RATE,
             self.C,
-            scaling,
+            float(self.intercept_scaling) if self.fit_intercept else 0.0,
             self.average,
             lambda: interrupts.requested,
         )
         with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
+            if stream is None:
+                # The first steps of a stream, which are large, would lose an assigned solution.
+                stream = (
+                    Stream.after(X, cost, ASSIGNED_ROWS)
+                    if W.any()
+                    else Stream(np.zeros(X.shape[1] + 1))
+                )
+            stream = replace(stream, kind=kind)
+            # The first order advances the caller's generator, as in `fit`.
+            begins = stream.rng is None
+            rng = RandomDraws(self.random_state) if begins else copy.deepcopy(stream.rng)
             try:
-                solution = self._by_features(X.shape[1])
-                self._state, (W, intercept) = problem.learn(stream, solution, X, target, cost)
+                self._state, (W, intercept) = problem.learn(
+                    stream, rng, (W, intercept), X, target, cost
+                )
             except WeightsNotFiniteError:
                 raise ValueError(f"The objective is not finite for {X.dtype}. {ADVICE}") from None
         # A view, of which a sparse product needs no copy.
         self.coef_, self.intercept_ = _merged_if_two(W.T, intercept)
+
+    @staticmethod
+    def _stream_after(X: Any, cost: Array) -> Stream | None:
+        """Return a stream that goes on after `fit`, or None if its sums overflow."""
+        with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
+            stream = Stream.after(X, cost)
+        sums = (stream.squares.sum(), stream.norms, stream.weight)
+        return stream if np.isfinite(sums).all() else None
 
     def _by_features(self, n_features: int) -> tuple[Array, Array]:
         """Return the current weights, shape (n_features, n_scores), and intercepts."""
