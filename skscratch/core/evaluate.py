@@ -1,8 +1,8 @@
 """The objective on any part of the data: its value, and the parts of its gradient.
 
 Mini-batches, L-BFGS and validation all use the same `Evaluator`. A batch is cut into shards by its
-size and that of the network alone; the shards' gradients are added in their order. Threads
-therefore change no bit.
+size, that of the network and the entries stored in sparse rows; the shards' gradients are added in
+their order. Threads therefore change no bit.
 """
 
 from __future__ import annotations
@@ -279,6 +279,9 @@ class _Shard:
         x = self.ws.take(self.X, rows, n)
         if self.target is self.X:
             return x, x
+        if is_sparse(self.target):
+            # The loss makes them dense a few rows at a time.
+            return x, self.target.take_sparse(rows, self.ws.stack.dtype)
         return x, self.target.take(rows, self.ws.buffer("target", n, self.target.shape[1]))
 
 

@@ -181,6 +181,17 @@ def test_sparse_targets_out_of_range_are_refused_and_others_not_changed(form):
     np.testing.assert_array_equal(given.toarray(), target)
 
 
+def test_sparse_targets_are_never_dense_as_a_whole():
+    n, width = 1000, 20_000
+    target = sparse.random(n, width, 1e-4, format="csr", random_state=0)
+    goal = objective(Network([Dense(2), Dense(width)], N_IN))
+    X = rows(n, N_IN)
+    # The raw outputs and their gradients have this size.
+    size = 8 * n * width
+    dense_target = peak(lambda: evaluate(goal, X, target.toarray()))
+    assert peak(lambda: evaluate(goal, X, target)) < dense_target - 2 * size
+
+
 def test_targets_with_duplicates_count_as_their_sums():
     net = network(dense(N_IN))
     # In each row, 0.9 - 0.1 · 5 in one column.
