@@ -29,6 +29,8 @@ __all__ = ["Stream", "StreamProblem", "WeightsNotFiniteError"]
 STEP_ROWS, STEP_ROWS_THIN = 16, 128
 # Rows with fewer non-zero entries than this share are thin.
 THIN = 0.05
+# Dense rows, about, from which the state after other training is estimated.
+SAMPLE_ROWS = 4096
 # Weights that are decayed at a time.
 BLOCK_ENTRIES = 1 << 16
 # In the mean of the weights, late steps count more (Shamir & Zhang, 2013).
@@ -77,17 +79,23 @@ class Stream:
     mean_checksums: tuple[int, ...] = ()
 
     @classmethod
-    def after(cls, X: Any, cost: Array, n_rows: int = 0) -> Self:
+    def after(cls, X: Any, cost: Array, slope: float, n_rows: int = 0) -> Self:
         """Return the state after other training on some rows, as if each had been a step.
 
-        `cost` is that of `StreamProblem.learn`. Fewer than `n_rows` rows stand for so many.
+        `cost` is that of `StreamProblem.learn`, `slope` that of the loss at a score of 0. If there
+        are fewer rows than `n_rows`, they stand for so many.
         """
         unit = _unit(cost)
         cost = cost / unit
-        # The number of times that each row counts.
-        times = max(1.0, n_rows / len(cost))
+        n_rows = max(n_rows, len(cost))
+        if isinstance(X, np.ndarray):
+            # In dense rows, every feature occurs often enough.
+            every = max(1, len(X) // SAMPLE_ROWS)
+            X, cost = X[::every], cost[::every]
+        # The number of rows that each one stands for.
+        times = n_rows / len(cost)
         totals = times * cost.sum(axis=0)
-        scale = np.square(cost * _balanced(totals)).mean(axis=1)
+        scale = np.square(slope * cost * _balanced(totals)).mean(axis=1)
         squares = times * np.append(_sums_of_squares(X, scale), scale.sum())
         norms = times * float(cost.mean(axis=1) @ _absolute_sums(X))
         return cls(squares, unit, totals, norms)

@@ -748,7 +748,7 @@ class LinearSVM(
             if stream is None:
                 # The first steps of a stream, which are large, would lose an assigned solution.
                 stream = (
-                    Stream.after(X, cost, ASSIGNED_ROWS)
+                    Stream.after(X, cost, self._slope, ASSIGNED_ROWS)
                     if W.any()
                     else Stream(np.zeros(X.shape[1] + 1))
                 )
@@ -765,11 +765,15 @@ class LinearSVM(
         # A view, of which a sparse product needs no copy.
         self.coef_, self.intercept_ = _merged_if_two(W.T, intercept)
 
-    @staticmethod
-    def _stream_after(X: Any, cost: Array) -> Stream | None:
+    @property
+    def _slope(self) -> float:
+        """Slope of the loss at a score of 0."""
+        return 2.0 if isinstance(self._sgd_loss(), SquaredHinge) else 1.0
+
+    def _stream_after(self, X: Any, cost: Array) -> Stream | None:
         """Return a stream that goes on after `fit`, or None if its sums overflow."""
         with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
-            stream = Stream.after(X, cost)
+            stream = Stream.after(X, cost, self._slope)
         sums = (stream.squares.sum(), stream.norms, stream.weight)
         return stream if np.isfinite(sums).all() else None
 
