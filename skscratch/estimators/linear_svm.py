@@ -349,7 +349,7 @@ class LinearSVM(
     ) -> LinearSVM:
         """Continue training with 'sgd' for one epoch over the given rows.
 
-        `coef_` and `intercept_` may have been assigned.
+        It goes on from `fit`, too, and `coef_` and `intercept_` may have been assigned.
 
         Each feature has a learning rate of its own (AdaGrad), which suits words that are rarely
         seen. Sparse rows stay sparse. The rows of all calls together act as the training data, so
