@@ -302,6 +302,18 @@ def test_partial_fit_goes_on_from_a_solution(as_given, known, solver):
         assert np.linalg.norm(model.coef_ - before[0]) < far / 20
 
 
+@pytest.mark.parametrize("options", [{}, {"class_weight": {0: 9.0}}, {"loss": "hinge"}], ids=str)
+def test_a_sample_of_dense_rows_leaves_about_the_same_state(options, monkeypatch):
+    monkeypatch.setattr(_stream, "SAMPLE_ROWS", 200)
+    X = np.random.default_rng(0).normal(size=(1000, 4)) * [0.1, 1, 2, 30]
+    y = np.arange(1000) // 334
+    one, two = (
+        LinearSVM(tol=0.5, **options).fit(rows, y)._state for rows in (X, sparse.csr_array(X))
+    )
+    for name in ("squares", "unit", "totals", "norms"):
+        np.testing.assert_allclose(getattr(one, name), getattr(two, name), rtol=0.3)
+
+
 @pytest.mark.parametrize("bits", [32, 64])
 def test_the_constant_column_of_sparse_rows(bits):
     X = in_form(thin(20, 6), f"csr_array_{bits}")
