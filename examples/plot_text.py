@@ -3,8 +3,8 @@
 Which classifier suits text, and when?
 ======================================
 
-Texts become sparse rows of thousands of columns. Linear machines and a network learn from them in
-one batch, and `partial_fit` from one piece after the other.
+Texts become sparse rows of thousands of columns. Linear models and a network learn from them all at
+once, or piece by piece with `partial_fit`.
 """
 
 # %%
@@ -36,7 +36,7 @@ texts = np.array([text(topic) for topic in topics])
 train, test = np.split(np.arange(3000), [2000])
 
 # %%
-# In one batch. The network stops after ten epochs, before it has converged.
+# All at once. The network stops after ten epochs, before it has converged.
 vectorizer = TfidfVectorizer(sublinear_tf=True).fit(texts[train])
 X_train, X_test = vectorizer.transform(texts[train]), vectorizer.transform(texts[test])
 batch_models = {
@@ -69,7 +69,7 @@ for name, (seconds, accuracy) in results.items():
     print(f"{name:22s} accuracy {accuracy:.3f} in {seconds:.2f} s")
 
 # %%
-# Left: what a time buys. Right: how much of the stream is needed.
+# Left: accuracy against training time. Right: accuracy as the stream goes on.
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
 for name, (seconds, accuracy) in results.items():
     left.plot(seconds, accuracy, "o", label=name)

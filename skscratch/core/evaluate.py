@@ -1,8 +1,8 @@
 """The objective on any part of the data: its value, and the parts of its gradient.
 
 Mini-batches, L-BFGS and validation all use the same `Evaluator`. A batch is cut into shards by its
-size and that of the network alone; the shards' gradients are added in their order. Threads
-therefore change no bit.
+size, that of the network and the entries stored in sparse rows; the shards' gradients are added in
+their order. Threads therefore change no bit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from skscratch.core.functions import Array
 from skscratch.core.network import Workspace
@@ -278,6 +279,9 @@ class _Shard:
         x = self.ws.take(self.X, rows, n)
         if self.target is self.X:
             return x, x
+        if is_sparse(self.target):
+            # The loss makes them dense a few rows at a time.
+            return x, self.target.take_sparse(rows, self.ws.stack.dtype)
         return x, self.target.take(rows, self.ws.buffer("target", n, self.target.shape[1]))
 
 
@@ -311,7 +315,7 @@ def check_data(objective: Objective, X: Any, target: Any) -> tuple[Rows, Rows]:
             raise ValueError(f"{name} must have shape (n, {width}), got {data.shape}.")
     if rows.shape[0] != targets.shape[0] or rows.shape[0] < 1:
         raise ValueError(f"X has {rows.shape[0]} rows, target {targets.shape[0]}.")
-    # Only arrays are checked: other targets would have to be taken row by row.
-    if isinstance(target, np.ndarray):
+    # Targets of other kinds would have to be taken row by row.
+    if isinstance(target, np.ndarray) or sparse.issparse(target):
         objective.loss.check_targets(target)
     return rows, targets

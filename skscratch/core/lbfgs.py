@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
@@ -14,7 +15,6 @@ from skscratch.core.functions import Array
 from skscratch.core.interrupts import Interrupts
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD
-from skscratch.core.rows import Rows
 from skscratch.core.training import DivergenceError, TrainingRun, TrainingState, start
 from skscratch.core.workers import Workers
 
@@ -29,8 +29,8 @@ class LBFGS:
 
 def minimise_lbfgs(
     objective: Objective,
-    X: Array | Rows,
-    target: Array | Rows,
+    X: Any,
+    target: Any,
     limits: LBFGS | None = None,
     *,
     max_epochs: int = 200,
@@ -53,7 +53,7 @@ def minimise_lbfgs(
     objective : Objective
         The function to minimise. It must be the same at every call, so no layer may draw random
         numbers.
-    X, target : ndarray of shape (n, n_in) and (n, n_out), or Rows
+    X, target : ndarray, sparse matrix or Rows of shape (n, n_in) and (n, n_out)
         Training data. Passing the same object twice trains an autoencoder.
     limits : LBFGS, optional
         When to stop.

@@ -19,6 +19,7 @@ import numpy as np
 
 from skscratch.core.functions import Array, logistic, positive, softmax, softplus
 from skscratch.core.named import Named
+from skscratch.core.rows import value_range
 
 # The interval of each kind of target.
 INTERVALS = {
@@ -104,11 +105,14 @@ class Loss(Named, family="loss"):
         slack = ROUNDINGS * float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
         return self.interval[0] - slack <= low and high <= self.interval[1] + slack
 
-    def check_targets(self, target: Array) -> None:
-        """Raise a ValueError if a target lies outside the interval."""
-        if self.interval == INTERVALS["real"] or not target.size:
+    def check_targets(self, target: Any) -> None:
+        """Raise a ValueError if a target lies outside the interval.
+
+        Targets are an array or a sparse matrix.
+        """
+        if self.interval == INTERVALS["real"] or 0 in target.shape:
             return
-        low, high = float(target.min()), float(target.max())
+        low, high = value_range(target)
         if not self.allows(low, high, target.dtype):
             raise ValueError(
                 f"The loss {self.name!r} requires targets from {self.interval[0]:g} to "

@@ -349,7 +349,7 @@ class Steps:
 
 
 class Workspace:
-    """The memory of one worker for blocks of up to `rows` rows, allocated once.
+    """The memory of one worker for blocks of up to `rows` rows, allocated once for dense rows.
 
     With ``train=True`` it also holds the gradients: of the outputs layer by layer, and of the
     parameters as one flat vector `grad` in the network's layout.
@@ -378,7 +378,7 @@ class Workspace:
         #: Layers that add a penalty to the loss.
         self.penalised_layers = [i for i, la in enumerate(stack.layers) if la.adds_penalty]
         #: An objective's buffers for each number of rows.
-        self.loss_buffers: dict[int, Any] = {}
+        self.loss_buffers: dict[Any, Any] = {}
         self._steps: dict[int, Steps] = {}
         self._pool: dict[Any, Array] = {} if share is None else share._pool
         self.rows_in_use = 0

@@ -188,23 +188,28 @@ class Objective:
         n, width = target.shape
         longest = min(ws.rows, max(1, TARGET_ENTRIES // width))
 
-        def buffer(name: str, rows: slice, width: int) -> Array:
-            return ws.buffer(name, rows.stop - rows.start, width, longest)
-
         for start in range(0, n, longest):
             rows = slice(start, min(start + longest, n))
-            grad = ws.frames(n)[-1].dy[rows] if ws.train else buffer("loss grad", rows, width)
-            dense = target[rows].toarray(out=buffer("target", rows, width))
-            yield (
-                rows,
-                dense,
-                LossBuffers.over(
-                    grad=grad,
-                    value=buffer("loss value", rows, width),
-                    scratch=buffer("loss scratch", rows, width),
-                    column=buffer("column", rows, 1),
-                ),
+            buffers = self._piece_buffers(ws, rows.stop - start, longest)
+            if ws.train:
+                buffers.grad = ws.frames(n)[-1].dy[rows]
+            dense = ws.buffer("target", rows.stop - start, width, longest)
+            yield rows, target[rows].toarray(out=dense), buffers
+
+    def _piece_buffers(self, ws: Workspace, rows: int, longest: int) -> LossBuffers:
+        """Return buffers for a piece of sparse targets; in training, the gradient's is not used."""
+        key = "piece", rows
+        buffers: LossBuffers | None = ws.loss_buffers.get(key)
+        if buffers is None:
+            width = self.network.n_out
+            value = ws.buffer("loss value", rows, width, longest)
+            buffers = ws.loss_buffers[key] = LossBuffers.over(
+                grad=value if ws.train else ws.buffer("loss grad", rows, width, longest),
+                value=value,
+                scratch=ws.buffer("loss scratch", rows, width, longest),
+                column=ws.buffer("column", rows, 1, longest),
             )
+        return buffers
 
     @staticmethod
     def _row_scale(ws: Workspace, rows: int, weight: Array | None, factor: float) -> Array | float:

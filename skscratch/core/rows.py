@@ -29,16 +29,6 @@ class Rows(Protocol):
         """Return these rows, dense and in the dtype of `out`; using its memory is optional."""
 
 
-class SparseSource(Rows, Protocol):
-    """Rows that can also be taken without making them dense."""
-
-    def take_sparse(self, rows: Index, dtype: np.dtype[Any]) -> Any:
-        """Return these rows as a CSR array of a dtype; it may share the memory of the data."""
-
-    def n_stored(self, rows: Index) -> int:
-        """Return the number of entries that are stored for these rows."""
-
-
 class ArrayRows:
     """The rows of an array of any dtype, read-only and memory-mapped ones included."""
 
@@ -72,7 +62,7 @@ class SparseRows:
         return out
 
     def take_sparse(self, rows: Index, dtype: np.dtype[Any]) -> Any:
-        """Return these rows as a CSR array, without copying the entries of a slice."""
+        """Return these rows as a CSR array of a dtype, without copying the entries of a slice."""
         taken = self._view(rows) if isinstance(rows, slice) else self.matrix[rows]
         return taken.astype(dtype, copy=False)
 
@@ -113,7 +103,7 @@ class RowSubset:
         return self.rows.n_stored(self.chosen[rows])
 
 
-def is_sparse(rows: Rows) -> TypeGuard[SparseSource]:
+def is_sparse(rows: Rows) -> TypeGuard[SparseRows | RowSubset]:
     """Return whether rows can be taken without making them dense."""
     return isinstance(rows, SparseRows) or (isinstance(rows, RowSubset) and is_sparse(rows.rows))
 
@@ -124,6 +114,29 @@ def as_rows(data: Any) -> Rows:
         return ArrayRows(data)
     rows: Rows = SparseRows(data) if sparse.issparse(data) else data
     return rows
+
+
+def canonical(X: Any) -> Any:
+    """Return sparse rows sorted and without duplicates, copied if necessary; others as they are.
+
+    SciPy would sort and add up in place, in the caller's arrays.
+    """
+    if not sparse.issparse(X) or X.has_canonical_format:
+        return X
+    X = X.copy()
+    X.sum_duplicates()
+    return X
+
+
+def value_range(X: Any) -> tuple[float, float]:
+    """Return the smallest and the largest value of X, the zeros of sparse rows included."""
+    if not sparse.issparse(X):
+        return float(X.min()), float(X.max())
+    X = canonical(sparse.csr_array(X))
+    ends = [float(end(X.data)) for end in (np.min, np.max) if X.nnz]
+    if X.nnz < X.shape[0] * X.shape[1]:
+        ends.append(0.0)
+    return min(ends), max(ends)
 
 
 def add_transposed_product(x: Any, dy: Array, out: Array) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from skscratch.core.initializers import RandomSource
 from skscratch.core.interrupts import Interrupts
 from skscratch.core.objective import Objective
 from skscratch.core.optimizers import SGD, Optimizer, OptimizerState, checksum_of
-from skscratch.core.rows import Index, Rows
+from skscratch.core.rows import Index
 from skscratch.core.schedules import Clock, Constant, Schedule
 from skscratch.core.update import Step
 from skscratch.core.workers import MAX_SHARDS, Workers
@@ -99,8 +99,8 @@ class TrainingRun:
 
 def train(
     objective: Objective,
-    X: Array | Rows,
-    target: Array | Rows,
+    X: Any,
+    target: Any,
     *,
     optimizer: Optimizer | None = None,
     schedule: Schedule | None = None,
@@ -125,7 +125,7 @@ def train(
     ----------
     objective : Objective
         The function to minimise.
-    X, target : ndarray of shape (n, n_in) and (n, n_out), or Rows
+    X, target : ndarray, sparse matrix or Rows of shape (n, n_in) and (n, n_out)
         Training data. Passing the same object twice trains an autoencoder.
     optimizer : Optimizer, default=SGD()
         How a gradient changes the parameters.

@@ -31,7 +31,7 @@ Job = Callable[[], None]
 
 
 def shards(rows: int, n_params: int, work: float | None = None) -> list[slice]:
-    """Cut a batch into shards, by its size and that of the network alone.
+    """Cut a batch into shards, for any number of threads alike.
 
     `work` is the number of multiplications, by default rows times parameters. Sparse rows need
     fewer, and each shard must be worth a gradient.

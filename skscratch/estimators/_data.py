@@ -13,6 +13,7 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from skscratch.core.functions import Array
+from skscratch.core.rows import canonical
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._sklearn import check_sample_weight
 
@@ -22,7 +23,7 @@ __all__ = [
     "content_digest",
     "network_dtype",
     "renamed",
-    "value_range",
+    "with_constant",
 ]
 
 # Dtypes that are kept. The core casts images of small integers batch by batch.
@@ -64,26 +65,18 @@ def check_rows(
     return canonical(checked)
 
 
-def canonical(X: Any) -> Any:
-    """Return sparse rows sorted and without duplicates, copied if necessary; others as they are.
-
-    SciPy would sort and add up in place, in the caller's arrays.
-    """
-    if not sparse.issparse(X) or X.has_canonical_format:
-        return X
-    X = X.copy()
-    X.sum_duplicates()
-    return X
-
-
-def value_range(X: Any) -> tuple[float, float]:
-    """Return the smallest and the largest value of X, the zeros of sparse rows included."""
-    if not sparse.issparse(X):
-        return float(X.min()), float(X.max())
-    ends = [float(end(X.data)) for end in (np.min, np.max) if X.nnz]
-    if X.nnz < X.shape[0] * X.shape[1]:
-        ends.append(0.0)
-    return min(ends), max(ends)
+def with_constant(X: Any, constant: float) -> Any:
+    """Return CSR rows with one more column, which holds a constant in each row."""
+    n, width = X.shape
+    size = X.nnz + n
+    dtype = sparse.get_index_dtype(maxval=max(size, width), arrays=(X.indices, X.indptr))
+    ends = X.indptr[1:].astype(dtype) + np.arange(1, n + 1, dtype=dtype)
+    data, indices = np.empty(size, X.dtype), np.empty(size, dtype)
+    given = np.ones(size, bool)
+    given[ends - 1] = False
+    data[ends - 1], indices[ends - 1] = constant, width
+    data[given], indices[given] = X.data, X.indices
+    return sparse.csr_array((data, indices, np.append(dtype(0), ends)), (n, width + 1))
 
 
 def network_dtype(X: Any) -> np.dtype[Any]:

@@ -8,9 +8,11 @@ the weights of the features that occur in its rows.
 from __future__ import annotations
 
 import copy
+import math
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -18,14 +20,17 @@ from scipy import sparse
 from skscratch.core.functions import Array
 from skscratch.core.losses import Loss, LossBuffers
 from skscratch.core.optimizers import checksum_of
+from skscratch.estimators._data import with_constant
 
 __all__ = ["Stream", "StreamProblem", "WeightsNotFiniteError"]
 
 # Rows of a step: few, because each row is seen only once. Rows that share few features hardly
 # affect each other, and larger steps cost less a row.
 STEP_ROWS, STEP_ROWS_THIN = 16, 128
-# Share of the entries that are not 0 in thin rows.
+# Rows with fewer non-zero entries than this share are thin.
 THIN = 0.05
+# Dense rows, about, from which the state after other training is estimated.
+SAMPLE_ROWS = 4096
 # Weights that are decayed at a time.
 BLOCK_ENTRIES = 1 << 16
 # In the mean of the weights, late steps count more (Shamir & Zhang, 2013).
@@ -42,31 +47,63 @@ class Stream:
 
     Parameters
     ----------
-    kind : tuple
-        What must stay the same from call to call.
-    rng : Any
-        Draws the order of the rows.
     squares : ndarray of shape (n_features + 1,)
         Sums of the squared gradients of each feature, averaged over the problems; the last one is
-        that of the intercept.
-    weight, norms : float
-        Sums over the rows so far: of their weights, and of these times the sums of absolute values.
+        that of a constant feature of value 1.
+    unit : float
+        Weight of a row that counts as 1 in all sums here; 0 before the first call.
+    totals : ndarray of shape (1,) or (n_problems,)
+        Sums of the weights of the rows so far, in each problem if these differ.
+    norms : float
+        Sum over the rows so far of their weights times their sums of absolute values.
+    kind : tuple or None
+        What must stay the same from call to call.
+    rng : Any
+        Draws the order of the rows; None before the first call.
     step : int
         Number of steps.
     weights : tuple of ndarray or None
         Weights and intercepts to continue from, if the solution is their mean over the steps.
-    mean : tuple of int
+    mean_checksums : tuple of int
         Checksums of that mean, which may have been replaced by an assigned solution.
     """
 
-    kind: tuple[Any, ...]
-    rng: Any
     squares: Array
-    weight: float = 0.0
+    unit: float = 0.0
+    totals: Array = field(default_factory=lambda: np.zeros(1))
     norms: float = 0.0
+    kind: tuple[Any, ...] | None = None
+    rng: Any = None
     step: int = 0
     weights: tuple[Array, Array] | None = None
-    mean: tuple[int, ...] = ()
+    mean_checksums: tuple[int, ...] = ()
+
+    @classmethod
+    def after(cls, X: Any, cost: Array, slope: float, n_rows: int = 0) -> Self:
+        """Return the state after other training on some rows, as if each had been a step.
+
+        `cost` is that of `StreamProblem.learn`, `slope` that of the loss at a score of 0. If there
+        are fewer rows than `n_rows`, they stand for so many.
+        """
+        unit = _unit(cost)
+        cost = cost / unit
+        n_rows = max(n_rows, len(cost))
+        if isinstance(X, np.ndarray):
+            # In dense rows, every feature occurs often enough.
+            every = max(1, len(X) // SAMPLE_ROWS)
+            X, cost = X[::every], cost[::every]
+        # The number of rows that each one stands for.
+        times = n_rows / len(cost)
+        totals = times * cost.sum(axis=0)
+        scale = np.square(slope * cost * _balanced(totals)).mean(axis=1)
+        squares = times * np.append(_sums_of_squares(X, scale), scale.sum())
+        norms = times * float(cost.mean(axis=1) @ _absolute_sums(X))
+        return cls(squares, unit, totals, norms)
+
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of the rows so far, on average over the problems."""
+        return float(self.totals.mean())
 
 
 @dataclass
@@ -97,36 +134,52 @@ class StreamProblem:
     stop: Callable[[], bool]
 
     def learn(
-        self, stream: Stream, solution: tuple[Array, Array], X: Any, target: Array, cost: Array
+        self,
+        stream: Stream,
+        rng: Any,
+        solution: tuple[Array, Array],
+        X: Any,
+        target: Array,
+        cost: Array,
     ) -> tuple[Stream, tuple[Array, Array]]:
         """Pass once over some rows; return the new state and solution, (weights, intercepts).
 
         `solution` has shapes (n_features, n_problems) and (n_problems,), `cost` has shape (n, 1),
-        or (n, n_problems) if the rows differ in weight from problem to problem.
+        or (n, n_problems) if the rows differ in weight from problem to problem. It is not 0 in all
+        rows. `rng` draws their order.
         """
         new = copy.copy(stream)
-        if stream.weights is not None and stream.mean != _checksums(*solution):
+        constant = self.constant or 1.0
+        if stream.weights is not None and stream.mean_checksums != _checksums(*solution):
             # Another solution was assigned: its mean begins here.
             new.step, new.weights = 0, None
-        mean = solution[0], solution[1] / (self.constant or 1.0)
-        before = new.step, new.weights or mean
-        new.rng, new.squares = copy.deepcopy(stream.rng), stream.squares.copy()
+        # In the call, intercepts are weights of the constant feature.
+        mean = solution[0], solution[1] / constant
+        weights = mean if new.weights is None else (new.weights[0], new.weights[1] / constant)
+        before = new.step, weights
+        new.squares = stream.squares.copy()
+        new.squares[-1] *= constant**2
+        new.unit = stream.unit or _unit(cost)
+        cost = cost / new.unit
         of_row = cost.mean(axis=1)
-        total = float(of_row.sum())
-        new.weight += total
-        new.norms += float(of_row @ _absolute_sums(X)) + total * self.constant
+        new.totals = stream.totals + cost.sum(axis=0)
+        new.norms += float(of_row @ _absolute_sums(X))
         size = _step_rows(X)
         new.step += -(-X.shape[0] // size)
-        order = new.rng.permutation(X.shape[0])
-        # All problems learn equally fast, whatever the weights of their rows.
-        rates = _balanced(cost)
-        call = _Call(self, before, new, mean, rates, total, X, order, size)
+        order = rng.permutation(X.shape[0])
+        # The caller's own generator may be used elsewhere before the next call.
+        new.rng = copy.deepcopy(rng)
+        # All problems learn equally fast, whatever the weights of their rows. The totals are those
+        # of the whole stream: a row counts as much in any company.
+        rates = _balanced(new.totals)
+        call = _Call(self, before, new, mean, rates, float(of_row.sum()), X, order, size)
         call.run(target[order], (cost * rates)[order].astype(X.dtype))
         if not (np.isfinite(new.squares).all() and np.isfinite(call.V).all()):
             raise WeightsNotFiniteError
-        found = call.means[0], call.means[1] * (self.constant or 1.0)
+        new.squares[-1] /= constant**2
+        found = call.means[0], call.means[1] * constant
         if self.average:
-            new.weights, new.mean = (call.W, call.b), _checksums(*found)
+            new.weights, new.mean_checksums = (call.W, call.b * constant), _checksums(*found)
         return new, found
 
 
@@ -152,16 +205,19 @@ class _Call:
         self.problem, self.squares = problem, after.squares
         (self.first, (weights, self.b)), self.last = before, after.step
         dtype = X.dtype
-        self.rate = problem.rate * after.weight / after.norms if after.norms else 0.0
+        norms = after.norms + after.weight * problem.constant
+        self.rate = problem.rate * after.weight / norms if norms else 0.0
         #: Strength of the penalty in a step.
-        self.decay = rates * (total / (problem.C * after.weight * (self.last - self.first)))
+        share = total / (after.weight * (self.last - self.first))
+        self.decay = rates * min(share / problem.C / after.unit, sys.float_info.max)
         steps = _DenseSteps if isinstance(X, np.ndarray) else _SparseSteps
         self.steps = steps(X, order, problem.constant, size)
         self.places = np.append(self.steps.features, X.shape[1])
         self.V = self._collected(weights, self.b, dtype)
         self.W = self._decayed(weights, dtype)
-        #: Weights and intercepts to predict with, and the part of them that V is of the weights.
+        #: Weights and intercepts to predict with.
         self.means: tuple[Array, Array] = solution
+        # M: the rows of `means` that V holds of the weights.
         self.M = self._collected(*solution, dtype) if problem.average else None
         # The step at which each weight in V was changed last.
         self.changed = np.full(len(self.places), self.first)
@@ -173,7 +229,7 @@ class _Call:
         return V
 
     def _decayed(self, weights: Array, dtype: Any) -> Array:
-        """Return the weights as they are if their features do not occur, made block by block."""
+        """Return all weights, decayed as if no feature occurred, block by block."""
         W = np.empty(weights.shape, dtype)
         size = max(1, BLOCK_ENTRIES // weights.shape[1])
         for start in range(0, len(weights), size):
@@ -257,7 +313,7 @@ class _Call:
         return kept
 
 
-Step = tuple[slice, Array, Any]
+StepRows = tuple[slice, Array, Any]
 
 
 class _DenseSteps:
@@ -272,7 +328,7 @@ class _DenseSteps:
         self.features = np.arange(n_features)
         self._buffer = np.full((size, n_features + 1), constant, X.dtype)
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[StepRows]:
         n_rows = len(self.order)
         for start in range(0, n_rows, self.size):
             rows = slice(start, min(start + self.size, n_rows))
@@ -287,8 +343,7 @@ class _SparseSteps:
 
     def __init__(self, X: Any, order: Array, constant: float, size: int) -> None:
         n_features, self.size = X.shape[1], size
-        column = sparse.csr_array(np.full((len(order), 1), constant, X.dtype))
-        X = sparse.hstack([X[order], column], format="csr")
+        X = with_constant(X[order], constant)
         X.eliminate_zeros()
         occurs = np.zeros(n_features + 1, bool)
         occurs[X.indices] = True
@@ -299,7 +354,7 @@ class _SparseSteps:
         place[places] = np.arange(len(places))
         self.X, self.columns = X, place[X.indices]
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[StepRows]:
         X, width = self.X, len(self.features) + 1
         occurs, place = np.zeros(width, bool), np.empty(width, self.columns.dtype)
         for start in range(0, X.shape[0], self.size):
@@ -333,10 +388,29 @@ def _absolute_sums(X: Any) -> Array:
     return np.concatenate([np.abs(block).sum(axis=1, dtype=np.float64) for block in blocks])
 
 
-def _balanced(cost: Array) -> Array:
+def _sums_of_squares(X: Any, scale: Array) -> Array:
+    """Return for each column the sum of its squares, each times the scale of its row."""
+    sums = np.zeros(X.shape[1])
+    n_entries = X.size if isinstance(X, np.ndarray) else X.nnz
+    size = max(1, BLOCK_ENTRIES * X.shape[0] // max(1, n_entries))
+    for start in range(0, X.shape[0], size):
+        rows = slice(start, start + size)
+        block = X[rows].astype(np.float64)
+        entries = block if isinstance(block, np.ndarray) else block.data
+        np.square(entries, out=entries)
+        sums += scale[rows] @ block
+    return sums
+
+
+def _balanced(totals: Array) -> Array:
     """Return a factor for each problem that gives all of them the same weight."""
-    total = cost.sum(axis=0)
-    return np.where(total > 0, total.mean() / np.maximum(total, np.finfo(float).tiny), 1.0)
+    smallest = np.finfo(float).tiny
+    return np.where(totals > 0, totals.mean() / np.maximum(totals, smallest), 1.0)
+
+
+def _unit(cost: Array) -> float:
+    """Return the power of two next to the largest weight, by which a division is exact."""
+    return math.ldexp(0.5, math.frexp(float(cost.max()))[1])
 
 
 def _checksums(*arrays: Array) -> tuple[int, ...]:

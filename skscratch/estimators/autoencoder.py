@@ -29,7 +29,7 @@ from skscratch.core.layers import (
 from skscratch.core.losses import BinaryLogLoss, Loss
 from skscratch.core.network import Part, Stack
 from skscratch.core.optimizers import Optimizer
-from skscratch.core.rows import Rows, as_rows, is_sparse
+from skscratch.core.rows import Rows, as_rows, is_sparse, value_range
 from skscratch.core.schedules import Adaptive
 from skscratch.core.training import TrainingRun
 from skscratch.estimators._available import UnavailableError, available_if
@@ -41,7 +41,7 @@ from skscratch.estimators._base import (
     has_partial_fit,
     layer_sizes,
 )
-from skscratch.estimators._data import check_rows, check_weight, value_range
+from skscratch.estimators._data import check_rows, check_weight
 from skscratch.estimators._from_network import autoencoder_parameters
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._parameters import RegisteredNames, is_sgd, recipe_of
@@ -638,7 +638,8 @@ default='one_cycle'
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data; float32 data are processed in float32. Sparse rows stay
-            sparse up to the first dense layer, unless noise before it needs dense batches.
+            sparse up to the first dense layer, unless a layer before it, such as noise, needs dense
+            rows.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None

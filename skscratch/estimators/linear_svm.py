@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -30,7 +32,7 @@ from skscratch.estimators._available import (
     available_if,
     check_streamed_weights,
 )
-from skscratch.estimators._data import check_rows, check_weight
+from skscratch.estimators._data import check_rows, check_weight, with_constant
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import (
@@ -65,6 +67,8 @@ SGD_LEAST_RATE = 5e-3
 # About how much the first step of a stream changes a score, in units of the margin: less for the
 # squared hinge, whose slope grows with the error.
 STREAM_RATE, STREAM_RATE_SQUARED = 5.0, 3.0
+# A stream that begins with assigned weights takes them as the result of so many rows or more.
+ASSIGNED_ROWS = 1000
 
 
 class _ScaledSGD(SGD):
@@ -286,8 +290,8 @@ class LinearSVM(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data; float32 data are processed in float32 as long as its digits suffice, and
-            never copied to float64 as a whole. CSR stays sparse with 'newton-cg'. With
-            ``penalty='l1'``, a sparse `X` is copied to float64 columns.
+            never copied to float64 as a whole. Sparse rows stay sparse. With ``penalty='l1'``, they
+            are copied to float64 columns.
         y : array-like of shape (n_samples,)
             Labels of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -310,7 +314,8 @@ class LinearSVM(
         self._state = None
         before = self._solution_before(X.shape[1]) if self.warm_start else None
         index = targets.index(y)
-        cost = self._cost(index, weight, X.dtype)
+        cost = self._cost(index, weight, self.C)
+        _check_cost(cost, X.dtype)
         tasks = FitTasks(
             self,
             self.max_iter,
@@ -322,6 +327,8 @@ class LinearSVM(
         try:
             fit(X, targets, index, cost, before, tasks)
             tasks.finish()
+            # The learning rates of partial_fit go on from here.
+            self._state = self._stream_after(X, np.atleast_2d(cost / self.C).T)
         finally:
             tasks.release()
         return self
@@ -333,7 +340,7 @@ class LinearSVM(
     ) -> LinearSVM:
         """Continue training with 'sgd' for one epoch over the given rows.
 
-        `coef_` and `intercept_` may have been assigned.
+        It goes on from `fit`, too, and `coef_` and `intercept_` may have been assigned.
 
         Each feature has a learning rate of its own (AdaGrad), which suits words that are rarely
         seen. Sparse rows stay sparse. The rows of all calls together act as the training data, so
@@ -421,10 +428,10 @@ class LinearSVM(
                 "or 'auto'."
             )
 
-    def _cost(self, index: Array, weight: Array | None, dtype: Any) -> Array:
+    def _cost(self, index: Array, weight: Array | None, C: float) -> Array:
         """Return C times the weights: shape (n,), or (n_problems, n) if classes have weights."""
         n_classes = len(self.classes_)
-        cost: Array = self.C * (np.ones(len(index)) if weight is None else weight)
+        cost: Array = C * (np.ones(len(index)) if weight is None else weight)
         if self.class_weight is not None:
             of_class = class_weights(self.class_weight, self.classes_, self.classes_[index], weight)
             if n_classes == 2 or self._is_joint:
@@ -432,21 +439,6 @@ class LinearSVM(
             else:
                 own = index == np.arange(n_classes)[:, None]
                 cost = cost * np.where(own, of_class[:, None], 1.0)
-        largest, limit = float(cost.max()), float(np.finfo(dtype).max)
-        if not largest <= limit:
-            raise ValueError(
-                f"C times sample_weight times class_weight is {largest:g}, more than {dtype} can "
-                f"hold ({limit:.2g}): choose smaller ones."
-            )
-        if 0.0 < largest < float(np.finfo(dtype).tiny):
-            raise ValueError(
-                f"C times sample_weight times class_weight is at most {largest:g}, too small for "
-                f"{dtype}: choose larger ones."
-            )
-        if not cost.any():
-            raise ValueError(
-                "sample_weight times class_weight is 0 in all rows: at least one must be above 0."
-            )
         return cost
 
     @property
@@ -471,8 +463,7 @@ class LinearSVM(
         coef, intercept = self._dense_coef(), self.intercept_
         if len(coef) == 1 and self._n_scores == 2:
             # The joint problem of two classes has opposite weight vectors.
-            halves = np.array([-0.5, 0.5], coef.dtype)
-            coef, intercept = halves[:, None] * coef, halves * intercept
+            coef, intercept = _opposite(coef), _opposite(intercept)
         return (coef, intercept) if coef.shape == (self._n_scores, n_features) else None
 
     def _dense_coef(self) -> Array:
@@ -480,19 +471,24 @@ class LinearSVM(
         return coef.toarray() if sparse.issparse(coef) else coef
 
     def _check_assigned(self) -> None:
-        """Raise a ValueError if an assigned `coef_` or `intercept_` cannot be trained further."""
+        """Make `coef_` and `intercept_` arrays; raise a ValueError if training cannot continue."""
         self.coef_ = self._dense_coef()
         n_rows = 1 if len(self.classes_) == 2 else len(self.classes_)
         expected = {"coef_": (n_rows, self.n_features_in_), "intercept_": (n_rows,)}
         for name, shape in expected.items():
-            array = getattr(self, name)
-            # The sum, which needs no memory, may overflow.
-            finite = np.isfinite(np.sum(array)) or np.isfinite(array).all()
-            if np.shape(array) != shape or not finite:
+            check_numbers(name, getattr(self, name))
+            array = np.asarray(getattr(self, name))
+            if array.dtype.kind != "f":
+                array = array.astype(np.float64)
+            setattr(self, name, array)
+            if array.shape != shape:
                 raise ValueError(
-                    f"{name} must have the shape {shape} and be finite to be trained further, but "
-                    f"it has the shape {np.shape(array)}."
+                    f"{name} must have the shape {shape} to be trained further, but it has the "
+                    f"shape {array.shape}."
                 )
+            # The sum, which needs no memory, may overflow.
+            if not (np.isfinite(np.sum(array)) or np.isfinite(array).all()):
+                raise ValueError(f"{name} must be finite to be trained further.")
 
     def _set_solution(self, coef: Array, intercept: Array) -> None:
         self.coef_, self.intercept_ = _merged_if_two(coef, intercept)
@@ -665,8 +661,7 @@ class LinearSVM(
     def _with_constant(self, X: Any) -> Any:
         if not self.fit_intercept:
             return X
-        constant = np.full((X.shape[0], 1), self.intercept_scaling, X.dtype)
-        return sparse.hstack([X, sparse.csr_array(constant)], format="csr")
+        return with_constant(X, float(self.intercept_scaling))
 
     def _network(self, X: Any, before: tuple[Array, Array] | None) -> Network:
         layers: list[Layer] = [Dense(self._n_scores, Zeros(), bias=None)]
@@ -728,34 +723,64 @@ class LinearSVM(
         loss = self._sgd_loss()
         joint = isinstance(loss, MulticlassHinge)
         target = targets.one_hot(index, X.dtype) if joint else targets.encode_index(index, X.dtype)
-        cost = np.atleast_2d(self._cost(index, weight, X.dtype) / self.C).T
-        scaling = float(self.intercept_scaling) if self.fit_intercept else 0.0
+        # Without C, with which small weights could become 0.
+        cost = np.atleast_2d(self._cost(index, weight, C=1.0)).T
+        if not np.isfinite(cost.max()):
+            raise ValueError(
+                "sample_weight times class_weight must be finite: choose smaller ones."
+            )
+        W, intercept = self._by_features(X.shape[1])
         kind = (self.fit_intercept, self.multi_class, self.average)
         stream = self._state
-        if stream is None:
-            squares = np.zeros(X.shape[1] + 1)
-            stream = Stream(kind, RandomDraws(self.random_state), squares)
-        elif stream.kind != kind:
+        if stream is not None and stream.kind not in (None, kind):
             raise ValueError(
                 "partial_fit cannot continue from another kind of solution: fit_intercept, "
                 "multi_class and average must stay the same. Use a clone, or fit."
             )
+        if not cost.any():
+            # Only rows of classes whose weight is 0.
+            self.coef_, self.intercept_ = _merged_if_two(W.T, intercept)
+            return
         problem = StreamProblem(
             loss,
             STREAM_RATE_SQUARED if isinstance(loss, SquaredHinge) else STREAM_RATE,
             self.C,
-            scaling,
+            float(self.intercept_scaling) if self.fit_intercept else 0.0,
             self.average,
             lambda: interrupts.requested,
         )
         with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
+            if stream is None:
+                # The first steps of a stream, which are large, would lose an assigned solution.
+                stream = (
+                    Stream.after(X, cost, self._slope, ASSIGNED_ROWS)
+                    if W.any()
+                    else Stream(np.zeros(X.shape[1] + 1))
+                )
+            stream = replace(stream, kind=kind)
+            # The first order advances the caller's generator, as in `fit`.
+            begins = stream.rng is None
+            rng = RandomDraws(self.random_state) if begins else copy.deepcopy(stream.rng)
             try:
-                solution = self._by_features(X.shape[1])
-                self._state, (W, intercept) = problem.learn(stream, solution, X, target, cost)
+                self._state, (W, intercept) = problem.learn(
+                    stream, rng, (W, intercept), X, target, cost
+                )
             except WeightsNotFiniteError:
                 raise ValueError(f"The objective is not finite for {X.dtype}. {ADVICE}") from None
         # A view, of which a sparse product needs no copy.
         self.coef_, self.intercept_ = _merged_if_two(W.T, intercept)
+
+    @property
+    def _slope(self) -> float:
+        """Slope of the loss at a score of 0."""
+        return 2.0 if isinstance(self._sgd_loss(), SquaredHinge) else 1.0
+
+    def _stream_after(self, X: Any, cost: Array) -> Stream | None:
+        """Return a stream that goes on after `fit`, or None if its sums overflow."""
+        with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
+            stream = Stream.after(X, cost, self._slope)
+        sums = (stream.squares.sum(), stream.norms, stream.weight)
+        return stream if np.isfinite(sums).all() else None
 
     def _by_features(self, n_features: int) -> tuple[Array, Array]:
         """Return the current weights, shape (n_features, n_scores), and intercepts."""
@@ -835,11 +860,37 @@ def _ratio(gap: float, objective: float) -> float:
     return gap / max(objective, float(np.finfo(float).tiny))
 
 
+def _check_cost(cost: Array, dtype: np.dtype[Any]) -> None:
+    """Raise a ValueError if all weights are 0, or a dtype cannot hold them."""
+    largest, limits = float(cost.max()), np.finfo(dtype)
+    if largest == 0.0:
+        raise ValueError(
+            "sample_weight times class_weight is 0 in all rows: at least one must be above 0."
+        )
+    if not largest <= limits.max:
+        raise ValueError(
+            f"C times sample_weight times class_weight is {largest:g}, more than {dtype} can hold "
+            f"({limits.max:.2g}): choose smaller ones."
+        )
+    if largest < limits.tiny:
+        raise ValueError(
+            f"C times sample_weight times class_weight is at most {largest:g}, too small for "
+            f"{dtype}: choose larger ones."
+        )
+
+
 def _merged_if_two(coef: Array, intercept: Array) -> tuple[Array, Array]:
     """Return a solution, two opposite weight vectors as their difference, as in `LinearSVC`."""
     if len(coef) == 2:
         return coef[1:] - coef[:1], intercept[1:] - intercept[:1]
     return coef, intercept
+
+
+def _opposite(difference: Array) -> Array:
+    """Return two opposite weight vectors, or intercepts, of this difference."""
+    half = difference / 2
+    # A sign would turn 0 into -0, which differs from the 0 that was there before.
+    return np.concatenate([0 - half, half])
 
 
 def _rates_of_sum(cost: Array) -> Array:

@@ -324,7 +324,8 @@ default='constant'
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data; float32 data are processed in float32. Sparse rows stay
-            sparse up to the first dense layer, unless noise before it needs dense batches.
+            sparse up to the first dense layer, unless a layer before it, such as noise, needs dense
+            rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Labels, or a label indicator matrix of 0 and 1.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -160,6 +160,60 @@ def test_sparse_targets_are_made_dense_piece_by_piece(name, piece, monkeypatch):
         np.testing.assert_allclose(two.grad, one.grad, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("form", [*FORMS, "lil_array_32", "dok_array_32", "dia_array_32"])
+def test_sparse_targets_out_of_range_are_refused_and_others_not_changed(form):
+    net = network(dense(3), dense(N_IN), seed=3)
+    goal, target = objective(net, "binary_log_loss"), np.abs(thin()).clip(0, 1)
+    if form in FORMS:
+        given = in_form(target, form)
+    else:
+        given = getattr(sparse, form.removesuffix("_32"))(target)
+    outside = type(given)(5 * given)
+    for call in (
+        lambda t: train(goal, thin(), t, max_epochs=1),
+        lambda t: train(goal, t, t, max_epochs=1),
+        lambda t: evaluate(goal, thin(), t),
+        lambda t: goal.value_and_grad(thin(), t, net.workspace(40, train=True)),
+    ):
+        call(given)
+        with pytest.raises(ValueError, match="requires targets from 0 to 1"):
+            call(outside)
+    np.testing.assert_array_equal(given.toarray(), target)
+
+
+def test_sparse_targets_are_never_dense_as_a_whole():
+    n, width = 1000, 20_000
+    target = sparse.random(n, width, 1e-4, format="csr", random_state=0)
+    goal = objective(Network([Dense(2), Dense(width)], N_IN))
+    X = rows(n, N_IN)
+    # The raw outputs and their gradients have this size.
+    size = 8 * n * width
+    dense_target = peak(lambda: evaluate(goal, X, target.toarray()))
+    assert peak(lambda: evaluate(goal, X, target)) < dense_target - 2 * size
+
+
+def test_targets_with_duplicates_count_as_their_sums():
+    net = network(dense(N_IN))
+    # In each row, 0.9 - 0.1 · 5 in one column.
+    places = np.repeat(np.arange(40), 6), np.full(240, 3)
+    data = np.tile([0.9, *[-0.1] * 5], 40)
+    target = sparse.csr_matrix((40, N_IN))
+    target.data, target.indices = data, places[1].astype(np.int32)
+    target.indptr = np.arange(0, 241, 6, dtype=np.int32)
+    for array in (target.data, target.indices, target.indptr):
+        array.setflags(write=False)
+    assert not target.has_canonical_format
+    goal = objective(net, "binary_log_loss")
+    one, two = (net.workspace(40, train=True) for _ in range(2))
+    value = goal.value_and_grad(thin(), target, one)
+    assert value == pytest.approx(goal.value_and_grad(thin(), target.toarray(), two), rel=1e-12)
+    train(goal, thin(), target, max_epochs=1)
+    np.testing.assert_array_equal(target.data, data)
+    target.data = 10 * data
+    with pytest.raises(ValueError, match="range from 0 to 4"):
+        evaluate(goal, thin(), target)
+
+
 TIED = {
     "one": (lambda: network(dense(3), Tanh(), dense(N_IN), ties={2: 0}), 0),
     "two layers": (

@@ -546,6 +546,22 @@ def test_the_mean_begins_anew_at_assigned_weights(intercept_scaling):
     assert again._state.step == 2 * n_steps
 
 
+@pytest.mark.parametrize("multi_class", ["ovr", "crammer_singer"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_mean_goes_on_from_call_to_call(multi_class, n_classes, dtype):
+    X, y = scaled(load_iris)
+    # A feature that never occurs has a weight of 0.
+    X = np.hstack([X, np.zeros((150, 1))])[y < n_classes].astype(dtype)
+    y = y[y < n_classes]
+    model = LinearSVM(multi_class=multi_class, average=True, random_state=0)
+    steps = []
+    for _ in range(3):
+        model.partial_fit(X, y, classes=np.arange(n_classes))
+        steps.append(model._state.step)
+    assert steps == [steps[0], 2 * steps[0], 3 * steps[0]]
+
+
 @pytest.mark.parametrize("options", [{}, {"intercept_scaling": 3.0}, {"fit_intercept": False}])
 def test_assigning_equal_weights_does_not_restart_partial_fit(options):
     X, y = scaled(load_iris)
@@ -561,6 +577,45 @@ def test_assigned_weights_of_another_shape_are_refused(name):
     setattr(model, name, np.zeros(7))
     with pytest.raises(ValueError, match=f"{name} must have the shape"):
         model.partial_fit(X, y)
+
+
+@pytest.mark.parametrize("convert", [np.ndarray.tolist, np.ndarray.copy], ids=["list", "array"])
+def test_assigned_weights_may_be_lists(convert):
+    X, y = scaled(load_iris)
+    model, twin = streamed(), streamed()
+    model.coef_, model.intercept_ = convert(model.coef_), convert(model.intercept_)
+    np.testing.assert_array_equal(model.partial_fit(X, y).coef_, twin.partial_fit(X, y).coef_)
+    whole, real = streamed(), streamed()
+    whole.coef_, real.coef_ = [[1] * 4] * 3, np.ones((3, 4))
+    np.testing.assert_array_equal(whole.partial_fit(X, y).coef_, real.partial_fit(X, y).coef_)
+
+
+@pytest.mark.parametrize("name", ["coef_", "intercept_"])
+def test_assigned_weights_that_are_not_finite_are_refused(name):
+    X, y = scaled(load_iris)
+    model = streamed()
+    array = getattr(model, name).copy()
+    array[1] = np.nan
+    setattr(model, name, array)
+    with pytest.raises(ValueError, match=f"{name} must be finite to be trained further"):
+        model.partial_fit(X, y)
+
+
+@KINDS
+def test_a_piece_without_weight_changes_nothing(options):
+    X, y = scaled(load_iris)
+    X, y = X[y < 2], y[y < 2]
+    model = LinearSVM(random_state=0, class_weight={0: 0.0}, **options)
+    model.partial_fit(X[y == 0], y[y == 0], classes=[0, 1])
+    np.testing.assert_array_equal(model.coef_, np.zeros((1, 4)))
+    np.testing.assert_array_equal(model.intercept_, [0])
+    twin = clone(model)
+    for each in (model, twin):
+        each.partial_fit(X, y, classes=[0, 1])
+    np.testing.assert_array_equal(model.coef_, twin.coef_)
+    model.partial_fit(X[y == 0], y[y == 0])
+    np.testing.assert_array_equal(model.coef_, twin.coef_)
+    np.testing.assert_array_equal(model.partial_fit(X, y).coef_, twin.partial_fit(X, y).coef_)
 
 
 def test_partial_fit_learns_as_well_as_fit():

@@ -71,6 +71,32 @@ def test_losses_predictions_and_scores_are_those_of_dense_rows(name):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
 
 
+def read_only_with_duplicates(X):
+    """Return CSR rows whose entries are halves of entries of X, backwards, in read-only arrays."""
+    X = sparse.coo_array(X)
+    order = np.lexsort((-X.col, X.row)).repeat(2)
+    ends = np.cumsum(2 * np.bincount(X.row, minlength=X.shape[0]))
+    given = sparse.csr_array(X.shape)
+    given.data, given.indices = X.data[order] / 2, X.col[order]
+    given.indptr = np.append(0, ends).astype(given.indices.dtype)
+    for array in (given.data, given.indices, given.indptr):
+        array.setflags(write=False)
+    assert not given.has_canonical_format
+    return given
+
+
+@EACH
+def test_read_only_rows_with_duplicates(name):
+    X, y = data(name)
+    given = read_only_with_duplicates(X)
+    for one, other in zip(
+        trained(ESTIMATORS[name], given, y),
+        trained(ESTIMATORS[name], sparse.csr_array(X), y),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-10)
+
+
 @EACH
 def test_single_precision(name):
     X, y = data(name)

@@ -1,5 +1,6 @@
 """`LinearSVM.partial_fit`: sparse and dense rows, lazy updates, penalty, memory."""
 
+import copy
 import tracemalloc
 import warnings
 
@@ -12,6 +13,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skscratch import LinearSVM
 from skscratch.estimators import _stream
+from skscratch.estimators._data import with_constant
 from tests.core.test_sparse_rows import FORMS, in_form, thin
 
 KINDS = pytest.mark.parametrize(
@@ -92,15 +94,19 @@ def test_one_step_is_the_formula(options):
     """A call of one step, written out for all features."""
     X, y = thin(16, 6), np.arange(16) % 2
     model = LinearSVM(random_state=0, **options).partial_fit(X, y, classes=[0, 1])
-    if options.get("average") or model.multi_class == "crammer_singer" or model.class_weight:
-        return
     scale = model.intercept_scaling if model.fit_intercept else 0.0
     A = np.c_[X, np.full(16, scale)]
     sign = np.where(y == 1, 1.0, -1.0)
+    # Classes without a weight have the weight 1.
+    weight = np.where(y == 0, (model.class_weight or {}).get(0, 1.0), 1.0)
     # All scores are 0, so that every row violates the margin by 1.
-    g = A.T @ (-sign * (2 if model.loss == "squared_hinge" else 1))
-    rate = 5.0 if model.loss == "hinge" else 3.0
-    rate /= np.abs(A).sum(axis=1).mean()
+    squared = model.loss == "squared_hinge" and model.multi_class == "ovr"
+    g = A.T @ (-sign * weight * (2 if squared else 1))
+    rate = 3.0 if squared else 5.0
+    rate *= weight.sum() / (weight @ np.abs(A).sum(axis=1))
+    if model.multi_class == "crammer_singer":
+        # Two opposite weight vectors take the step; the model holds their difference.
+        rate *= 2
     with np.errstate(divide="ignore", invalid="ignore"):
         r = np.where(g != 0, rate / np.abs(g), 0.0)
     w = -r * g
@@ -172,6 +178,148 @@ def test_scaling_x_equals_scaling_c(loss, factor):
     scaled = stream(LinearSVM(C=1 / factor**2, **options), X * factor, y)
     # Powers of two are exact.
     np.testing.assert_array_equal(scaled.coef_ * factor, plain.coef_)
+
+
+def test_a_row_counts_as_much_in_any_call(monkeypatch):
+    X, y = load_iris(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    options = {"class_weight": {0: 30.0, 1: 0.1}, "random_state": 0}
+    begun = LinearSVM(**options)
+    for _ in range(20):
+        begun.partial_fit(X, y, classes=[0, 1, 2])
+    run, found = _stream._Call.run, []
+
+    def recorded(call, target, scale):
+        found.append((target, scale))
+        run(call, target, scale)
+
+    monkeypatch.setattr(_stream._Call, "run", recorded)
+    copy.deepcopy(begun).partial_fit(X, y)
+    for label in range(3):
+        begun.partial_fit(X[y == label], y[y == label])
+    weights = [{}, {}]
+    for call, (target, scale) in enumerate(found):
+        for row, of_row in zip(target, scale, strict=True):
+            weights[call > 0][int(row.argmax())] = of_row
+    assert len(found) == 4
+    for label in range(3):
+        np.testing.assert_allclose(weights[1][label], weights[0][label], rtol=0.1)
+
+
+@pytest.mark.parametrize("factor", [2.0**-400, 2.0**-140, 2.0**400])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@KINDS
+def test_a_factor_of_all_weights_is_one_of_c(options, dtype, factor):
+    X, y = texts(200, 1000)
+    X = X.astype(dtype)
+    options = {"C": 1.0, "random_state": 0} | options
+    plain = stream(LinearSVM(**options), X, y)
+    scaled = LinearSVM(**(options | {"C": options["C"] / factor}))
+    for rows in np.array_split(np.arange(200), 5):
+        weight = np.full(len(rows), factor)
+        scaled.partial_fit(X[rows], y[rows], sample_weight=weight, classes=[0, 1, 2])
+    assert plain.coef_.any()
+    # Powers of two are exact.
+    np.testing.assert_array_equal(scaled.coef_, plain.coef_)
+    np.testing.assert_array_equal(scaled.intercept_, plain.intercept_)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e300])
+def test_weights_of_any_size_give_a_finite_result(factor):
+    X, y = texts(200, 1000)
+    weight = np.full(200, factor)
+    model = LinearSVM(random_state=0)
+    for _ in range(2):
+        model.partial_fit(X, y, sample_weight=weight, classes=[0, 1, 2])
+    assert np.isfinite(model.coef_).all()
+    assert model.coef_.any()
+
+
+def test_the_mean_does_not_change_the_steps():
+    X, y = load_iris(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    plain, averaged = LinearSVM(random_state=0), LinearSVM(random_state=0, average=True)
+    for scaling in (1.0, 1.0, 8.0, 0.5):
+        for model in (plain, averaged):
+            model.set_params(intercept_scaling=scaling).partial_fit(X, y, classes=[0, 1, 2])
+        W, b = averaged._state.weights
+        np.testing.assert_allclose(W.T, plain.coef_, rtol=1e-9)
+        np.testing.assert_allclose(b, plain.intercept_, rtol=1e-9)
+
+
+def test_the_rates_do_not_depend_on_the_value_of_the_constant_feature():
+    X, y = thin(16, 6), np.arange(16) % 2
+    # In the first step all scores are 0, and the gradients are those of the losses.
+    squares = [
+        LinearSVM(random_state=0, intercept_scaling=scaling)
+        .partial_fit(X, y + (X[:, 0] > 0), classes=[0, 1, 2])
+        ._state.squares
+        for scaling in (1.0, 50.0)
+    ]
+    assert squares[0][-1] > 0
+    np.testing.assert_allclose(squares[1], squares[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("given", ["a RandomState", "None"])
+def test_models_that_share_a_generator_see_the_rows_in_different_orders(given):
+    X, y = load_iris(return_X_y=True)
+    shared = np.random.RandomState(0) if given == "a RandomState" else None
+    models = [LinearSVM(random_state=shared) for _ in range(3)]
+    for model in models:
+        model.partial_fit(X, y, classes=[0, 1, 2])
+    assert len({model.coef_.tobytes() for model in models}) == 3
+    # After the first call, a model draws from a copy.
+    generator = np.random.mtrand._rand if shared is None else shared
+    before = generator.get_state()[1].tobytes(), generator.get_state()[2]
+    twin = copy.deepcopy(models[0])
+    models[0].partial_fit(X, y)
+    assert before == (generator.get_state()[1].tobytes(), generator.get_state()[2])
+    generator.random_sample()
+    np.testing.assert_array_equal(twin.partial_fit(X, y).coef_, models[0].coef_)
+
+
+@pytest.mark.parametrize("solver", ["auto", "sgd"])
+@pytest.mark.parametrize("known", [True, False], ids=["fit", "assigned"])
+@pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_array], ids=["dense", "sparse"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_partial_fit_goes_on_from_a_solution(as_given, known, solver):
+    X, y = load_digits(return_X_y=True)
+    X = as_given(MinMaxScaler().fit_transform(X))
+    train, new, test = np.split(np.random.default_rng(0).permutation(len(y)), [1000, 1100])
+    model = LinearSVM(solver=solver, tol=1e-2, random_state=0).fit(X[train], y[train])
+    before = model.coef_, model.score(X[test], y[test])
+    if not known:
+        model._state = None
+    model.partial_fit(X[new], y[new])
+    far = np.linalg.norm(before[0])
+    assert 0 < np.linalg.norm(model.coef_ - before[0]) < far / 5
+    assert model.score(X[test], y[test]) > before[1] - 0.01
+    for few in (new[:1], new[:5]):
+        model.fit(X[train], y[train])
+        if not known:
+            model._state = None
+        model.partial_fit(X[few], y[few])
+        assert np.linalg.norm(model.coef_ - before[0]) < far / 20
+
+
+@pytest.mark.parametrize("options", [{}, {"class_weight": {0: 9.0}}, {"loss": "hinge"}], ids=str)
+def test_a_sample_of_dense_rows_leaves_about_the_same_state(options, monkeypatch):
+    monkeypatch.setattr(_stream, "SAMPLE_ROWS", 200)
+    X = np.random.default_rng(0).normal(size=(1000, 4)) * [0.1, 1, 2, 30]
+    y = np.arange(1000) // 334
+    one, two = (
+        LinearSVM(tol=0.5, **options).fit(rows, y)._state for rows in (X, sparse.csr_array(X))
+    )
+    for name in ("squares", "unit", "totals", "norms"):
+        np.testing.assert_allclose(getattr(one, name), getattr(two, name), rtol=0.3)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_the_constant_column_of_sparse_rows(bits):
+    X = in_form(thin(20, 6), f"csr_array_{bits}")
+    found = with_constant(X, 2.5)
+    assert found.has_canonical_format
+    np.testing.assert_array_equal(found.toarray(), np.c_[thin(20, 6), np.full(20, 2.5)])
 
 
 def test_memory_is_that_of_the_coefficients():
