@@ -863,16 +863,17 @@ def _ratio(gap: float, objective: float) -> float:
 def _check_cost(cost: Array, dtype: np.dtype[Any]) -> None:
     """Raise a ValueError if all weights are 0, or a dtype cannot hold them."""
     largest, limits = float(cost.max()), np.finfo(dtype)
+    most, least = float(limits.max), float(limits.tiny)
     if largest == 0.0:
         raise ValueError(
             "sample_weight times class_weight is 0 in all rows: at least one must be above 0."
         )
-    if not largest <= limits.max:
+    if not largest <= most:
         raise ValueError(
             f"C times sample_weight times class_weight is {largest:g}, more than {dtype} can hold "
-            f"({limits.max:.2g}): choose smaller ones."
+            f"({most:.2g}): choose smaller ones."
         )
-    if largest < limits.tiny:
+    if largest < least:
         raise ValueError(
             f"C times sample_weight times class_weight is at most {largest:g}, too small for "
             f"{dtype}: choose larger ones."
