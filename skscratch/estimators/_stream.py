@@ -83,7 +83,7 @@ class Stream:
         """Return the state after other training on some rows, as if each had been a step.
 
         `cost` is that of `StreamProblem.learn`, `slope` that of the loss at a score of 0. If there
-        are fewer rows than `n_rows`, they stand for so many.
+        are fewer rows than `n_rows`, they stand for that many.
         """
         unit = _unit(cost)
         cost = cost / unit

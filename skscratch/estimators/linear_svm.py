@@ -67,7 +67,7 @@ SGD_LEAST_RATE = 5e-3
 # About how much the first step of a stream changes a score, in units of the margin: less for the
 # squared hinge, whose slope grows with the error.
 STREAM_RATE, STREAM_RATE_SQUARED = 5.0, 3.0
-# A stream that begins with assigned weights takes them as the result of so many rows or more.
+# A stream that begins with assigned weights takes them as the result of this many rows or more.
 ASSIGNED_ROWS = 1000
 
 

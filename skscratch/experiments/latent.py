@@ -34,7 +34,7 @@ Array = npt.NDArray[Any]
 LIBLINEAR, RBF = "LinearSVC (scikit-learn)", "SVC, RBF (scikit-learn)"
 NYSTROEM = "Nystroem (scikit-learn) + LinearSVM"
 PIXELS, COMPONENTS = "LinearSVM on the pixels", "LinearSVM on {} principal components"
-# Training accuracy is measured on so many images at most: it needs no more, and costs time.
+# Training accuracy is measured on at most this many images: more would only cost time.
 N_TRAIN_SCORE = 10_000
 
 
