@@ -39,6 +39,7 @@ of a primal-dual interior point method", SIAM Journal on Optimization 2, 1992.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -49,7 +50,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from skscratch.linear.arrays import Array, rounding_unit
 from skscratch.linear.best import LinearSolution, OnIteration
 from skscratch.linear.problems import TINY, TOO_LARGE, NotFiniteError
-from skscratch.linear.products import Run, run_serially
+from skscratch.linear.products import SPARSE_COLUMNS, Run, run_serially
 
 __all__ = ["solve_l1"]
 
@@ -211,7 +212,12 @@ class _SparseColumns:
         return scores
 
     def scores_transposed(self, R: Array) -> Array:
-        return np.ascontiguousarray((self.X.T @ R.T).T)
+        G = np.empty((len(R), self.shape[1]))
+        # The product is in another order, and copied.
+        for first in range(0, len(R), SPARSE_COLUMNS):
+            some = slice(first, first + SPARSE_COLUMNS)
+            G[some] = (self.X.T @ R[some].T).T
+        return G
 
     def square_sums(self, weight: Array) -> Array:
         return np.ascontiguousarray((self.X.power(2).T @ weight.T).T)
@@ -649,11 +655,14 @@ def solve_l1(
             f"X has {X.shape[0]} rows, signs the shape {signs.shape}, and cost {costs.shape}; cost "
             "must be (n_rows,) or (n_problems, n_rows)."
         )
+    is_own = costs.ndim == 2
     costs = np.broadcast_to(costs, signs.shape)
     bias = float(intercept_scaling) if fit_intercept else None
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         columns = _columns(X, bias, run)
-        curvatures = 2.0 * columns.square_sums(costs)
+        # Only once if the costs of all problems are the same.
+        curvatures = 2.0 * columns.square_sums(costs if is_own else costs[:1])
+        curvatures = np.broadcast_to(curvatures, (n_problems, columns.shape[1]))
         if not np.isfinite(curvatures).all():
             raise NotFiniteError(TOO_LARGE.format(np.dtype(np.float64)))
         W = np.zeros((n_problems, columns.shape[1]))
@@ -667,26 +676,45 @@ def solve_l1(
             _Problem(columns, *rest)
             for rest in zip(signs, costs, curvatures, W, columns.scores(W), strict=True)
         ]
+        # The problems replace their parts of it.
+        del W
 
-        def solution() -> LinearSolution:
+        def solution(n_iter: int) -> LinearSolution:
             return _solution(problems, X, bias, tol, n_iter)
 
-        n_iter, unfinished = 0, problems
-        while True:
-            # Without iterations, the start is certified.
-            n_iter = min(n_iter + 1, max_iter)
-            G = columns.scores_transposed(np.array([problem.residual() for problem in unfinished]))
-            for problem, g in zip(unfinished, G, strict=True):
-                problem.evaluate(g)
-            stop = n_iter > 0 and on_iteration is not None and on_iteration(n_iter, solution)
-            if stop or n_iter == max_iter:
-                break
-            live = [k for k, problem in enumerate(unfinished) if not problem.finished(tol)]
-            if not live:
-                break
-            unfinished = [unfinished[k] for k in live]
-            run([partial(p.advance, g, tol) for p, g in zip(unfinished, G[live], strict=True)])
-        return solution()
+        return solution(_iterate(problems, tol, max_iter, on_iteration, solution, run))
+
+
+def _iterate(
+    problems: list[_Problem],
+    tol: float,
+    max_iter: int,
+    on_iteration: OnIteration | None,
+    solution: Callable[[int], LinearSolution],
+    run: Run,
+) -> int:
+    """Minimise all problems, round by round; return the number of rounds.
+
+    Without rounds, the start is certified.
+    """
+    columns, n_iter, unfinished = problems[0].columns, 0, problems
+    while True:
+        n_iter = min(n_iter + 1, max_iter)
+        G = columns.scores_transposed(np.array([problem.residual() for problem in unfinished]))
+        for problem, g in zip(unfinished, G, strict=True):
+            problem.evaluate(g)
+        stop = n_iter > 0 and on_iteration and on_iteration(n_iter, partial(solution, n_iter))
+        if stop or n_iter == max_iter:
+            break
+        live = [k for k, problem in enumerate(unfinished) if not problem.finished(tol)]
+        if not live:
+            break
+        unfinished = [unfinished[k] for k in live]
+        jobs = zip(unfinished, live, strict=True)
+        run([partial(problem.advance, G[k], tol) for problem, k in jobs])
+        # Before the next ones are computed: they are as large as the coefficients.
+        del G
+    return n_iter
 
 
 def _solution(
@@ -694,7 +722,7 @@ def _solution(
 ) -> LinearSolution:
     """Return the coefficients in the dtype of X, with their certificate."""
     W = np.array([problem.w for problem in problems])
-    rounded = W.astype(X.dtype)
+    rounded = W.astype(X.dtype, copy=False)
     objectives, gaps = np.array([(problem.objective, problem.gap) for problem in problems]).T
     if X.dtype != np.float64:
         columns = problems[0].columns
