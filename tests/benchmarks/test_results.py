@@ -8,7 +8,7 @@ from benchmarks import results
 from benchmarks.__main__ import main
 from benchmarks.autoencoder import RECIPES
 
-NAMES = ["figures", "keras", "autoencoder", "speed", "shares", "svm", "svm-mnist"]
+NAMES = ["figures", "keras", "autoencoder", "speed", "shares", "svm", "svm-mnist", "text"]
 METRICS = {
     "data": {"name": "mnist", "n_train": 60000, "n_test": 10000},
     "seed": 0,
