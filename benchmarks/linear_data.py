@@ -46,8 +46,8 @@ def weighted_text(name: str, folder: str, *, test: bool = False) -> Data:
     """Return the training rows of word counts, or the test rows, as TF-IDF weights.
 
     The inverse document frequencies are those of the training rows. The file holds the word counts
-    as a CSR matrix (``counts``, ``columns``, ``rows``, ``shape``), ``labels``, and ``n_train``: so
-    many rows from the first on are for training.
+    as a CSR matrix (``counts``, ``columns``, ``rows``, ``shape``), ``labels``, and ``n_train``, the
+    number of training rows, which come first.
     """
     from scipy import sparse
     from sklearn.feature_extraction.text import TfidfTransformer

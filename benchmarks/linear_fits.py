@@ -10,7 +10,7 @@ import ctypes
 import gc
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -83,19 +83,17 @@ class LinearFits:
 
     def __call__(self, n_fits: int, seed: int) -> dict[str, Any]:
         """Fit so many times; return the seconds of all, and what the last one is worth."""
-        memory = PeakMemory() if self.extra_bytes is None else None
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            worked, began = process_time(), perf_counter()
+
+        def fit() -> Any:
             for _ in range(n_fits):
                 fitted = self._make().fit(self.X, self.y)
-            seconds, worked = perf_counter() - began, process_time() - worked
-        if memory is not None:
-            # Only the first: later fits may use memory that earlier ones have left.
-            self.extra_bytes = memory.extra_bytes()
+            return fitted
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fitted, times, self.extra_bytes = measured(fit, self.extra_bytes)
         return {
-            "seconds": seconds,
-            "processors": worked / seconds,
+            **times,
             "warnings": sorted({f"{w.category.__name__}: {w.message}" for w in caught}),
             "extra_bytes": self.extra_bytes,
             **self._worth(fitted),
@@ -129,6 +127,22 @@ def allowed_bytes(X: Any, machines: list[Any]) -> int:
     arrays = [X] if isinstance(X, np.ndarray) else [X.data, X.indices, X.indptr]
     coefficients = sum(m.coef_.nbytes + m.intercept_.nbytes for m in machines)
     return int(1.5 * sum(array.nbytes for array in arrays) + 3 * coefficients)
+
+
+def measured(
+    work: Callable[[], Any], extra_bytes: int | None
+) -> tuple[Any, dict[str, float], int | None]:
+    """Do some work; return its result, its times, and the extra memory of the first time.
+
+    Later work may use memory that the first has left, so `extra_bytes` is kept once it is known.
+    """
+    memory = PeakMemory() if extra_bytes is None else None
+    worked, began = process_time(), perf_counter()
+    result = work()
+    seconds, worked = perf_counter() - began, process_time() - worked
+    if memory is not None:
+        extra_bytes = memory.extra_bytes()
+    return result, {"seconds": seconds, "processors": worked / seconds}, extra_bytes
 
 
 class PeakMemory:

@@ -18,7 +18,6 @@ run again with the same settings. In the end there are ``linear_svm.md``, ``line
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -476,8 +475,4 @@ def main(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
     folder: Path = options.out
     results = measure(names, folder, folders, options.rows, options.repetitions)
     draw(results, folder / "linear_svm.png")
-    (folder / "linear_svm.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    text = report(results)
-    (folder / "linear_svm.md").write_text(text, encoding="utf-8")
-    print(text)
-    return int(any("failed" in result for result in results["workloads"].values()))
+    return protocol.publish(folder, "linear_svm", results, report(results))

@@ -120,6 +120,14 @@ def bootstrap_interval(values: list[float], draws: int = 10_000) -> tuple[float,
     return medians[outside], medians[-1 - outside]
 
 
+def publish(folder: Path, name: str, results: dict[str, Any], page: str) -> int:
+    """Write the results of workloads and print their page; return the exit code."""
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    (folder / f"{name}.md").write_text(page, encoding="utf-8")
+    print(page)
+    return int(any("failed" in result for result in results["workloads"].values()))
+
+
 def peak_memory() -> float:
     """Return the peak memory of this process in MiB."""
     file = Path("/proc/self/status")

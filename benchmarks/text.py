@@ -16,7 +16,6 @@ kept in the output folder and not run again with the same settings.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -226,8 +225,4 @@ def main(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
             result = {"failed": str(error).strip()}
         results["workloads"][name] = result
     draw(results, folder / "text.png")
-    (folder / "text.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    page = report(results)
-    (folder / "text.md").write_text(page, encoding="utf-8")
-    print(page)
-    return int(any("failed" in result for result in results["workloads"].values()))
+    return protocol.publish(folder, "text", results, report(results))

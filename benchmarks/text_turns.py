@@ -6,13 +6,12 @@ import importlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 
 from benchmarks import linear_data
-from benchmarks.linear_fits import PeakMemory
+from benchmarks.linear_fits import measured
 from benchmarks.workloads import OURS
 
 NETWORK = {"hidden_layer_sizes": (50,), "batch_size": 200}
@@ -64,15 +63,9 @@ class TextTurns:
             "stream": self._stream,
         }
         work, worth = turns[self.task["measure"]](seed)
-        memory = PeakMemory() if self.extra_bytes is None else None
-        worked, began = process_time(), perf_counter()
-        result = work()
-        seconds, worked = perf_counter() - began, process_time() - worked
-        if memory is not None:
-            self.extra_bytes = memory.extra_bytes()
+        result, times, self.extra_bytes = measured(work, self.extra_bytes)
         return {
-            "seconds": seconds,
-            "processors": worked / seconds,
+            **times,
             "quality": float(worth(result)),
             "extra_bytes": self.extra_bytes,
             "shape": list(self.X.shape),

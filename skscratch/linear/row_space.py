@@ -254,7 +254,8 @@ class DenseRowSpace(RowSpace):
         self.frequent = np.full((n_rows, 1), self.bias, X.dtype)
         self.K = X @ X.T
         if self.K.dtype == np.float64:
-            # Exact systems get there in a step or two. A center that moves earlier goes astray.
+            # With exact systems, this takes a step or two. After inexact steps, the center would
+            # lead away from the solution.
             self.solved_ratio = EXACT_RATIO
         self.diagonal = self.K.diagonal().copy()
         self.alone = np.zeros_like(self.diagonal)

@@ -25,7 +25,8 @@ __all__ = ["is_small", "minimise_small"]
 
 # Rows with at most this many entries. With more, large calls do the same work faster.
 SMALL_ENTRIES = 2**17
-# Widths shrink faster than on large data, where a step is less exact: this saves a tenth of them.
+# Widths shrink faster than on large data, where steps are less exact. This saves a tenth of the
+# steps.
 SHRINK = 0.35
 EPSILON = float(np.finfo(np.float64).eps)
 
