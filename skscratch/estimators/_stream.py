@@ -95,15 +95,15 @@ class Stream:
         # The number of rows that each one stands for.
         times = n_rows / len(cost)
         totals = times * cost.sum(axis=0)
-        scale = np.square(slope * cost * _balanced(totals)).mean(axis=1)
+        scale = _mean_of_problems(np.square(slope * _balanced(totals) * cost))
         squares = times * np.append(_sums_of_squares(X, scale), scale.sum())
-        norms = times * float(cost.mean(axis=1) @ _absolute_sums(X))
+        norms = times * float(_mean_of_problems(cost) @ _absolute_sums(X))
         return cls(squares, unit, totals, norms)
 
     @property
     def weight(self) -> float:
         """Sum of the weights of the rows so far, on average over the problems."""
-        return float(self.totals.mean())
+        return float(self.totals.sum()) / len(self.totals)
 
 
 @dataclass
@@ -161,7 +161,7 @@ class StreamProblem:
         new.squares[-1] *= constant**2
         new.unit = stream.unit or _unit(cost)
         cost = cost / new.unit
-        of_row = cost.mean(axis=1)
+        of_row = _mean_of_problems(cost)
         new.totals = stream.totals + cost.sum(axis=0)
         new.norms += float(of_row @ _absolute_sums(X))
         size = _step_rows(X)
@@ -404,8 +404,15 @@ def _sums_of_squares(X: Any, scale: Array) -> Array:
 
 def _balanced(totals: Array) -> Array:
     """Return a factor for each problem that gives all of them the same weight."""
+    if len(totals) == 1:
+        return np.ones(1)
     smallest = np.finfo(float).tiny
     return np.where(totals > 0, totals.mean() / np.maximum(totals, smallest), 1.0)
+
+
+def _mean_of_problems(cost: Array) -> Array:
+    """Return the mean over the problems of what was computed for each row."""
+    return cost[:, 0] if cost.shape[1] == 1 else cost.mean(axis=1)
 
 
 def _unit(cost: Array) -> float:

@@ -779,8 +779,8 @@ class LinearSVM(
         """Return a stream that goes on after `fit`, or None if its sums overflow."""
         with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
             stream = Stream.after(X, cost, self._slope)
-        sums = (stream.squares.sum(), stream.norms, stream.weight)
-        return stream if np.isfinite(sums).all() else None
+            total = stream.squares.sum() + stream.norms + stream.weight
+        return stream if np.isfinite(total) else None
 
     def _by_features(self, n_features: int) -> tuple[Array, Array]:
         """Return the current weights, shape (n_features, n_scores), and intercepts."""

@@ -167,8 +167,8 @@ class DualHinge(_OneVersusRest):
     """``max(0, 1 - y z)``, which is ``max_{0 <= p <= 1} p s``; targets (problems, rows)."""
 
     def project(self, V: Array) -> Array:
-        np.clip(V, 0.0, 1.0, out=V)
-        return V
+        # The method: `np.clip` takes twice its time on a short array.
+        return V.clip(0.0, 1.0, out=V)
 
     def face(self, p: Array) -> Array:
         return np.greater(p, 0.0) & np.less(p, 1.0)
@@ -177,8 +177,9 @@ class DualHinge(_OneVersusRest):
         return np.maximum(S[:, 0], 0.0)
 
     def fenchel_gap(self, S: Array, p: Array) -> Array:
-        # (1 - p) s above the corner and p |s| below it.
-        gap: Array = np.maximum(S[:, 0] * (1.0 - p[:, 0]), -S[:, 0] * p[:, 0])
+        S = S[:, 0]
+        gap = np.maximum(S, 0.0)
+        gap -= S * p[:, 0]
         return gap
 
 
