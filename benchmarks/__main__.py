@@ -10,6 +10,7 @@ from importlib import import_module
 COMMANDS = {
     "speed": "training compared with Keras, PyTorch and scikit-learn",
     "shares": "where the time of training goes",
+    "timeline": "what each thread does in one training step",
     "autoencoder": "what the recipes for autoencoders reach on MNIST",
     "linear_svm": "training speed and memory of LinearSVM compared with LinearSVC",
     "text": "networks and streams on text compared with scikit-learn",

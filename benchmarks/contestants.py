@@ -95,7 +95,7 @@ def estimator(task: dict[str, Any], ours: bool) -> Any:
         options["shuffle"] = False
     if ours:
         options["n_jobs"] = task["threads"]
-    if task["kind"] == "classifier":
+    if task["kind"] != "autoencoder":
         return library.MLPClassifier(**options)
     if not ours:
         return library.MLPRegressor(**options)
@@ -267,6 +267,43 @@ def of_products(task: dict[str, Any], data: Data, split: bool) -> TrainOnce:
     return train_once
 
 
+def of_calls(task: dict[str, Any], data: Data, ours: bool) -> TrainOnce:
+    """Call a method of a small classifier many times, each with a few rows."""
+    classifier = estimator(task, ours)
+    n, name = task["n_rows"], task["call"]
+    X, y = data.X[:n].copy(), data.y[:n].copy()
+    if name == "fit":
+        classifier.set_params(max_iter=50, random_state=0)
+    else:
+        classifier.set_params(max_iter=10, random_state=0).fit(data.X, data.y)
+    call, arguments = getattr(classifier, name), (X,) if name == "predict" else (X, y)
+
+    def train_once(epochs: int, seed: int) -> float:
+        for _ in range(epochs):
+            call(*arguments)
+        return 1 - float(classifier.score(data.X, data.y))
+
+    return train_once
+
+
+def of_grid(task: dict[str, Any], data: Data, ours: bool) -> TrainOnce:
+    """Search a grid over the parameters of a classifier, two processes at a time."""
+    from sklearn.model_selection import GridSearchCV
+
+    classifier = estimator(task, ours).set_params(max_iter=20, random_state=0)
+    if ours:
+        # Each process takes its share of the threads.
+        classifier.set_params(n_jobs=None)
+    grid = {"alpha": [1e-4, 1e-2, 1.0], "learning_rate_init": [1e-3, 3e-3, 1e-2]}
+    X, y = data.X[:2000], data.y[:2000]
+
+    def train_once(epochs: int, seed: int) -> float:
+        search = GridSearchCV(classifier, grid, cv=3, n_jobs=task["threads"]).fit(X, y)
+        return 1 - float(search.best_score_)
+
+    return train_once
+
+
 def of_search(task: dict[str, Any], data: Data, ours: bool) -> TrainOnce:
     """Search a grid over encoder and machine, two processes at a time."""
     from sklearn.model_selection import GridSearchCV
@@ -316,8 +353,11 @@ def of_search(task: dict[str, Any], data: Data, ours: bool) -> TrainOnce:
 def prepare(task: dict[str, Any]) -> TrainOnce:
     """Return the function that trains once."""
     data, who = Data(task), task["contestant"]
+    if task["kind"] == "calls":
+        return of_calls(task, data, ours=who == OURS)
     if task["kind"] == "search":
-        return of_search(task, data, ours=who == OURS)
+        search = of_grid if task["widths"] else of_search
+        return search(task, data, ours=who == OURS)
     if who in (OURS, SCIKIT_LEARN, UNSHUFFLED):
         return of_estimators(task, data, ours=who == OURS)
     if who in MATMUL_ONLY:

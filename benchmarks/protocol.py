@@ -1,7 +1,7 @@
 """The rules of a measurement: processes that take turns, and ratios of times with their spread.
 
 No absolute time is a result: the machines are shared and noisy. The result is the median of the
-ratios of neighbouring turns, with its spread or its 95 % bootstrap interval. The processes that are
+ratios of neighbouring turns, with its 95 % bootstrap interval. The processes that are
 measured import this module: it imports only the standard library at the top.
 """
 
@@ -27,7 +27,7 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 # Threads of some libraries go on spinning for a while after their turn.
 REST_SECONDS = 0.5
 # Raised if what is measured, or how, or its files change: earlier results do not count then.
-EDITION = 4
+EDITION = 5
 MARK = f"benchmarks, edition {EDITION}"
 # These may hold NumPy to the kernels of an older processor. Without them every library chooses
 # those of the processor at hand.
@@ -107,9 +107,10 @@ def take_turns(
 
 
 def ratio(numerators: list[float], denominators: list[float]) -> dict[str, float]:
-    """Return the median of the ratios of neighbours, and their spread."""
+    """Return the median of the ratios of neighbours, and its 95 % bootstrap interval."""
     ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
-    return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
+    least, most = bootstrap_interval(ratios)
+    return {"median": median(ratios), "least": least, "most": most}
 
 
 def bootstrap_interval(values: list[float], draws: int = 10_000) -> tuple[float, float]:

@@ -21,8 +21,10 @@ class SingleThreadedBLAS:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._depth = 0
-        self._limit: Any = None
-        self._blas: ThreadpoolController | None = None
+        #: How many threads each library may use outside of the context.
+        self._before: list[int] | None = None
+        self._blas: list[Any] | None = None
+        self._kinds: set[Any] = set()
 
     def survive_forks(self) -> None:
         """Make every child forked from now on start without a limit and without entries.
@@ -44,12 +46,13 @@ class SingleThreadedBLAS:
             self._lift()
         self._lock.release()
 
-    def _controller(self) -> ThreadpoolController:
+    def _libraries(self) -> list[Any]:
         # Searching all loaded libraries takes milliseconds: once is enough.
         if self._blas is None:
             # threadpoolctl before 3.7 searches in a callback from C, which loses KeyboardInterrupt.
             with Interrupts():
-                self._blas = ThreadpoolController().select(user_api="blas")
+                self._blas = ThreadpoolController().select(user_api="blas").lib_controllers
+            self._kinds = {type(library) for library in self._blas}
         return self._blas
 
     def _take_control(self) -> None:
@@ -58,17 +61,20 @@ class SingleThreadedBLAS:
         From threadpoolctl 3.8 on, limits belong to the thread that set them first. Our count spans
         threads: the last thread to leave need not be the first that entered.
         """
-        for library in self._controller().lib_controllers:
-            if hasattr(library, "clear_controlling_thread"):
-                library.clear_controlling_thread(force=True)
+        for kind in self._kinds:
+            if hasattr(kind, "clear_controlling_thread"):
+                kind.clear_controlling_thread(force=True)
+
+    def _set(self, thread_counts: list[int]) -> None:
+        self._take_control()
+        for library, n in zip(self._libraries(), thread_counts, strict=True):
+            library.set_num_threads(n)
+        self._take_control()
 
     def _lift(self) -> None:
-        if self._limit is None:
-            return
-        self._take_control()
-        self._limit.restore_original_limits()
-        self._take_control()
-        self._limit = None
+        if self._before is not None:
+            self._set(self._before)
+            self._before = None
 
     def threads_allowed(self) -> int:
         """Return how many threads BLAS may use at this moment."""
@@ -76,14 +82,16 @@ class SingleThreadedBLAS:
             return min(self._thread_counts(), default=1)
 
     def _thread_counts(self) -> list[int]:
-        return [int(library.num_threads) for library in self._controller().lib_controllers]
+        return [int(library.get_num_threads()) for library in self._libraries()]
 
     def __enter__(self) -> Self:
         with self._lock:
-            # Setting a limit that is there already would take longer than a small fit.
-            if self._depth == 0 and max(self._thread_counts(), default=1) > 1:
-                self._take_control()
-                self._limit = self._controller().limit(limits=1)
+            if self._depth == 0:
+                before = self._thread_counts()
+                # Setting a limit that is there already would take as long as a small product.
+                if max(before, default=1) > 1:
+                    self._before = before
+                    self._set([1] * len(before))
             self._depth += 1
         return self
 

@@ -7,6 +7,7 @@ their order. Threads therefore change no bit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -49,7 +50,7 @@ class Evaluator:
         Largest number of rows per call.
     workers : Workers
         The threads.
-    rngs : list of Generator, optional
+    rngs : sequence of Generator, optional
         A source of random numbers for each shard, so that the noise does not depend on threads.
     gradient : bool, default=True
         If False, compute the loss as in prediction: no noise, no penalty, no gradient.
@@ -66,7 +67,7 @@ class Evaluator:
         weight: Array | None,
         batch_size: int,
         workers: Workers,
-        rngs: list[np.random.Generator] | None = None,
+        rngs: Sequence[np.random.Generator] | None = None,
         *,
         gradient: bool = True,
         block_rows: int | None = None,

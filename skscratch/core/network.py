@@ -480,7 +480,7 @@ class Workspace:
             whole = self._pool.get((key, max_rows))
             if whole is None:
                 whole = self._pool[key, max_rows] = np.empty((max_rows, width), self.stack.dtype)
-            view = self._pool[key, rows] = whole[:rows]
+            view = self._pool[key, rows] = whole if rows == max_rows else whole[:rows]
         return view
 
     def _heights(self, rows: int) -> list[int]:

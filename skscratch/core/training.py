@@ -8,7 +8,7 @@ needed to resume later, bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,7 +52,7 @@ class TrainingState:
 
     optimizer: OptimizerState
     rng: RandomSource
-    shard_rngs: list[np.random.Generator]
+    shard_rngs: Sequence[np.random.Generator]
     clock: Clock
     best_loss: float = np.inf
     best_score: float = -np.inf

@@ -7,6 +7,7 @@ resuming, early stopping, callbacks and threads are handled here, once.
 from __future__ import annotations
 
 import copy
+import threading
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ from skscratch.estimators._data import check_rows, content_digest, network_dtype
 from skscratch.estimators._from_network import check_stack, fill
 from skscratch.estimators._parameters import TrainingParameters, recipe_of
 from skscratch.estimators._plan import Architecture, Training
-from skscratch.estimators._random import RandomDraws
+from skscratch.estimators._random import CopiedGenerators, RandomDraws
 from skscratch.estimators._sklearn import CallbackSupportMixin, FitTasks
 from skscratch.estimators._state import begin_training, copy_of, fitted_property
 from skscratch.estimators._threads import thread_count
@@ -59,6 +60,7 @@ NOT_FINITE = (
 SMALLER_RATE = ", or choose a smaller learning_rate_init"
 # Values recorded for each epoch.
 HISTORY = ("loss", "validation_loss", "validation_score", "learning_rate", "gradient_norm")
+HISTORY_LOCK = threading.Lock()
 # Sparse rows to predict for at a time, and bytes for them with the largest number of threads. They
 # need less memory than dense ones, but each block has a cost.
 SPARSE_PREDICT_ROWS, SPARSE_MEMORY = 2048, 1 << 29
@@ -125,6 +127,9 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
     _training_state: TrainingState | None
     _fitted_loss: Loss
     _monitored: tuple[Any, ...]
+    # The columns may be longer: copies of an estimator share them, and each call appends to them.
+    _history: dict[str, list[float | None]]
+    _n_recorded: int
 
     # Hooks of subclasses.
 
@@ -312,7 +317,8 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
 
     def _start_history(self) -> None:
         self.t_ = 0
-        self._history: dict[str, list[float | None]] = {name: [] for name in HISTORY}
+        self._history = {name: [] for name in HISTORY}
+        self._n_recorded = 0
         self._training_state = None
 
     def _state(
@@ -323,14 +329,14 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         optimizer = SGD() if isinstance(fit.training.optimizer, LBFGS) else fit.training.optimizer
         before = None if first else self._training_state
         if before is not None and incremental and before.optimizer.optimizer == optimizer:
-            state = copy.deepcopy(before)
+            state = _copy_of_state(before)
         else:
             state = start(fit.objective, optimizer, rng)
             if before is not None:
                 state.clock.samples = before.clock.samples
                 state.best_loss, state.n_stale = before.best_loss, before.n_stale
                 state.best_score = before.best_score
-                state.best_params = copy.deepcopy(before.best_params)
+                state.best_params = _copy_of(before.best_params)
         # Scores are comparable only on the same rows, and only if the best parameters are still the
         # network's: others may have been assigned since.
         monitored = (self.early_stopping, *fit.monitored())
@@ -353,6 +359,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
                 state.shard_rngs = state.rng.spawn(len(state.shard_rngs))
             if self.verbose and not incremental:
                 print(fit.why_stopped(run))
+            state.shard_rngs = list(state.shard_rngs)
             self.__dict__.update(fit.attributes(), network_=fit.network, _training_state=state)
             if not isinstance(fit.training.optimizer, LBFGS):
                 self.t_ += fit.data.rows.shape[0] * run.n_epochs
@@ -392,8 +399,10 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         self, stack: Stack, rows: Rows, write: Callable[[slice, Array], None]
     ) -> None:
         """Pass the outputs of a network to `write`, block by block and on several threads."""
+        block_rows = _block_rows(stack, rows)
+        n_threads = 1 if rows.shape[0] <= block_rows else thread_count(self.n_jobs)
         with np.errstate(over="ignore", invalid="ignore"):
-            predict(stack, rows, write, thread_count(self.n_jobs), _block_rows(stack, rows))
+            predict(stack, rows, write, n_threads, block_rows)
 
     def _predicted(
         self, stack: Stack, X: Any, link: Callable[[Array], Array] | None = None
@@ -438,12 +447,12 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
     @fitted_property
     def loss_curve_(self) -> list[float | None]:
         """Loss of each epoch. L-BFGS has none: it may evaluate the loss several times a step."""
-        rates = self._history["learning_rate"]
+        rates = self._column("learning_rate")
         if rates[-1:] == [None]:
             raise AttributeError(
                 "There is no loss_curve_ after solver='lbfgs'; history_ contains the losses."
             )
-        losses = zip(self._history["loss"], rates, strict=True)
+        losses = zip(self._column("loss"), rates, strict=True)
         return [loss for loss, rate in losses if rate is not None]
 
     @fitted_property
@@ -451,16 +460,19 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         """Loss on the validation rows after each epoch, if there are any."""
         return self._recorded("validation_loss")
 
+    def _column(self, name: str) -> list[float | None]:
+        return self._history[name][: self._n_recorded]
+
     def _recorded(self, column: str) -> list[float] | None:
         """Return the values of a column of the history, or None if the last fit had none."""
-        if self._history["validation_score"][-1:] in ([], [None]):
+        if self._column("validation_score")[-1:] in ([], [None]):
             return None
-        return [value for value in self._history[column] if value is not None]
+        return [value for value in self._column(column) if value is not None]
 
     @fitted_property
     def history_(self) -> list[dict[str, Any]]:
         """A record for each epoch (iteration, with 'lbfgs') of this fit and those it continues."""
-        columns = self._history.values()
+        columns = map(self._column, HISTORY)
         return [
             {"epoch": k, **dict(zip(HISTORY, values, strict=True))}
             for k, values in enumerate(zip(*columns, strict=True), 1)
@@ -516,7 +528,8 @@ class Fit:
     ) -> None:
         self.estimator, self.training, self.objective = estimator, training, objective
         self.network, self.data, self.held_out = objective.network, data, held_out
-        self.before = estimator._history
+        self.columns, self.n_before = estimator._history, estimator._n_recorded
+        self.n_recorded = self.n_before
         self.tasks: FitTasks | None = None
         self.held_out_losses: list[float] = []
         self.run: TrainingRun | None = None
@@ -640,31 +653,38 @@ class Fit:
             "consecutive epochs."
         )
 
-    def history(self) -> dict[str, list[float | None]]:
-        """Return the columns of the history, after those of the fits that this one continues."""
-        run = self.run
-        if run is None:
-            return self.before
+    def attributes(self) -> dict[str, Any]:
+        """Return the fitted attributes after the last epoch."""
+        if self.run is not None:
+            self._record(self.run)
+        last = self.columns["loss"][self.n_recorded - 1 : self.n_recorded]
+        return {
+            # scikit-learn requires at least 1, even if a fit was interrupted before its first step.
+            "n_iter_": max(1, 0 if self.run is None else self.run.n_epochs),
+            "loss_": last[0] if last else np.inf,
+            "_history": self.columns,
+            "_n_recorded": self.n_recorded,
+        }
+
+    def _record(self, run: TrainingRun) -> None:
+        """Append the epochs that are not in the history yet, after those of earlier fits.
+
+        A copy of all columns in each of a million calls would take longer than the calls.
+        """
         missing: list[None] = [None] * run.n_epochs
         held_out: list[float | None] = [*self.held_out_losses]
         # An epoch that diverges is not validated.
         held_out += missing[len(held_out) :]
         columns = (run.losses, held_out, run.scores or missing, run.rates, run.norms)
-        return {
-            name: [*self.before[name], *column]
-            for name, column in zip(HISTORY, columns, strict=True)
-        }
-
-    def attributes(self) -> dict[str, Any]:
-        """Return the fitted attributes after the last epoch."""
-        history = self.history()
-        losses = history["loss"]
-        return {
-            # scikit-learn requires at least 1, even if a fit was interrupted before its first step.
-            "n_iter_": max(1, 0 if self.run is None else self.run.n_epochs),
-            "loss_": losses[-1] if losses else np.inf,
-            "_history": history,
-        }
+        n_known = min(self.n_recorded - self.n_before, run.n_epochs)
+        with HISTORY_LOCK:
+            end = self.n_before + n_known
+            if len(self.columns["loss"]) != end:
+                # A copy of the estimator has gone on, or epochs were forgotten.
+                self.columns = {name: column[:end] for name, column in self.columns.items()}
+            for name, column in zip(HISTORY, columns, strict=True):
+                self.columns[name] += column[n_known:]
+        self.n_recorded = self.n_before + run.n_epochs
 
 
 def has_partial_fit(estimator: Any) -> None:
@@ -676,6 +696,24 @@ def has_partial_fit(estimator: Any) -> None:
     if estimator.early_stopping:
         raise UnavailableError("partial_fit does not support early_stopping=True.")
     check_streamed_weights(estimator)
+
+
+def _copy_of_state(state: TrainingState) -> TrainingState:
+    """Return a copy to train on with; the generators in it are copied when they are used."""
+    assert isinstance(state.rng, RandomDraws)
+    kept = tuple(slot.copy() for slot in state.optimizer.slots)
+    return replace(
+        state,
+        optimizer=replace(state.optimizer, slots=kept, scratch=None),
+        rng=state.rng.copy(),
+        shard_rngs=CopiedGenerators(state.shard_rngs),
+        clock=copy.copy(state.clock),
+        best_params=_copy_of(state.best_params),
+    )
+
+
+def _copy_of(params: Array | None) -> Array | None:
+    return None if params is None else params.copy()
 
 
 def _block_rows(stack: Stack, rows: Rows) -> int:

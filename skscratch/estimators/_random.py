@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,36 +11,104 @@ from sklearn.utils import check_random_state
 
 from skscratch.core.functions import Array
 
-__all__ = ["RandomDraws"]
+__all__ = ["CopiedGenerators", "RandomDraws"]
 
 
 class RandomDraws:
     """Random numbers drawn from `random_state` in the order of scikit-learn's MLPs.
 
-    The same `random_state` therefore gives the same initial weights and order of rows.
+    The same `random_state` therefore gives the same initial weights and order of rows. A generator
+    is made, or copied, when the first number is drawn: that takes as long as a small step.
     """
 
     def __init__(self, random_state: Any) -> None:
-        self.state: np.random.RandomState = check_random_state(random_state)
-        self.uniform, self.normal = self.state.uniform, self.state.normal
+        self._source, self._copies = random_state, False
+        self._state: np.random.RandomState | None = None
         self._order = np.arange(0)
+
+    @property
+    def state(self) -> np.random.RandomState:
+        """The generator."""
+        if self._state is None:
+            make = _copied if self._copies else check_random_state
+            self._state = make(self._source)
+        return self._state
+
+    @property
+    def uniform(self) -> Callable[..., Any]:
+        """Draw uniformly between two bounds."""
+        return self.state.uniform
+
+    @property
+    def normal(self) -> Callable[..., Any]:
+        """Draw with a mean and a standard deviation."""
+        return self.state.normal
 
     def permutation(self, n: int) -> Array:
         """Return an order of n rows: the previous one, shuffled again."""
         order = np.arange(n)
-        self.state.shuffle(order)
+        # Shuffling one row draws nothing.
+        if n > 1:
+            self.state.shuffle(order)
         self._order = order if len(self._order) != n else self._order[order]
         return self._order
 
     def spawn(self, n: int) -> list[np.random.Generator]:
         """Return independent generators, without a draw that scikit-learn would not make."""
-        seed = copy.deepcopy(self.state).randint(np.iinfo(np.int32).max)
+        seed = _copied(self.state).randint(np.iinfo(np.int32).max)
         return np.random.default_rng(seed).spawn(n)
 
-    # The bound methods of a copied state would draw from the original.
+    def copy(self) -> RandomDraws:
+        """Return a copy to draw from; from then on, the original must not be drawn from."""
+        copied = RandomDraws(self._source if self._copies and self._state is None else self.state)
+        copied._copies, copied._order = True, self._order
+        return copied
+
     def __getstate__(self) -> dict[str, Any]:
         return {"state": self.state, "_order": self._order}
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         self.__init__(values["state"])  # type: ignore[misc]
         self._order = values["_order"]
+
+
+class CopiedGenerators(Sequence[np.random.Generator]):
+    """Copies of generators, each made when it is first asked for.
+
+    Iteration gives the copies that were made, and else the originals.
+    """
+
+    def __init__(self, originals: Sequence[np.random.Generator]) -> None:
+        self._current = list(originals)
+        self._is_copy = [False] * len(self._current)
+
+    def __len__(self) -> int:
+        return len(self._current)
+
+    def __iter__(self) -> Iterator[np.random.Generator]:
+        return iter(self._current)
+
+    def __getitem__(self, k: Any) -> Any:
+        if not self._is_copy[k]:
+            self._current[k], self._is_copy[k] = _copied_generator(self._current[k]), True
+        return self._current[k]
+
+
+def _copied_generator(rng: np.random.Generator) -> np.random.Generator:
+    bits = rng.bit_generator
+    if type(bits) is not np.random.PCG64:
+        return copy.deepcopy(rng)
+    # A fourth of the time of a deep copy.
+    copied = np.random.PCG64(bits.seed_seq)
+    copied.state = bits.state
+    return np.random.Generator(copied)
+
+
+def _copied(state: np.random.RandomState) -> np.random.RandomState:
+    values = state.get_state(legacy=False)
+    if values["bit_generator"] != "MT19937":
+        return copy.deepcopy(state)
+    # A third of the time of a deep copy, which asks the system for a seed first.
+    copied = np.random.RandomState(0)
+    copied.set_state(values)
+    return copied

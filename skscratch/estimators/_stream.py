@@ -146,7 +146,7 @@ class StreamProblem:
 
         `solution` has shapes (n_features, n_problems) and (n_problems,), `cost` has shape (n, 1),
         or (n, n_problems) if the rows differ in weight from problem to problem. It is not 0 in all
-        rows. `rng` draws their order.
+        rows. `rng` draws their order; after the first call, it is a copy of the state's own.
         """
         new = copy.copy(stream)
         constant = self.constant or 1.0
@@ -168,7 +168,7 @@ class StreamProblem:
         new.step += -(-X.shape[0] // size)
         order = rng.permutation(X.shape[0])
         # The caller's own generator may be used elsewhere before the next call.
-        new.rng = copy.deepcopy(rng)
+        new.rng = copy.deepcopy(rng) if stream.rng is None else rng
         # All problems learn equally fast, whatever the weights of their rows. The totals are those
         # of the whole stream: a row counts as much in any company.
         rates = _balanced(new.totals)

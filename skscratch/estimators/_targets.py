@@ -54,6 +54,11 @@ class ClassTargets:
         return self.binarizer.classes_
 
     @property
+    def is_multilabel(self) -> bool:
+        """Whether several labels may occur together."""
+        return str(self.binarizer.y_type_).startswith("multilabel")
+
+    @property
     def exclusive(self) -> bool:
         """Whether exactly one of three or more classes is correct."""
         return bool(self.binarizer.y_type_ == "multiclass")
@@ -65,13 +70,18 @@ class ClassTargets:
 
     def encode(self, y: Any, dtype: Any) -> Array:
         """Labels to 0 and 1, shape (n, n_outputs): one column if there are two classes."""
-        return self.binarizer.transform(y).astype(dtype)
+        if self.is_multilabel or y.ndim > 1:
+            return self.binarizer.transform(y).astype(dtype)
+        # `LabelBinarizer` would check the labels again, which takes longer than a small step.
+        index = np.searchsorted(self.classes, y)[:, None]
+        return (index == np.arange(len(self.classes)) if self.exclusive else index).astype(dtype)
 
     def decode(self, probabilities: Array) -> Array:
         """Probabilities of shape (n, n_outputs) to labels."""
-        if probabilities.shape[1] == 1:
-            probabilities = probabilities.ravel()
-        return self.binarizer.inverse_transform(probabilities)
+        if self.is_multilabel:
+            return self.binarizer.inverse_transform(probabilities)
+        index = probabilities.argmax(axis=1) if self.exclusive else probabilities[:, 0] > 0.5
+        return self.classes.take(index, mode="clip")
 
     def complete(self, probabilities: Array) -> Array:
         """Add the column of the other class if there is only one column."""
@@ -112,7 +122,7 @@ class ClassTargetsMixin:
         if self._targets is None:
             self._set_labels(y)
             return y
-        classes = unique_labels(y)
+        classes = unique_labels(y) if self._targets.is_multilabel or y.ndim > 1 else np.unique(y)
         if training and self.warm_start and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "

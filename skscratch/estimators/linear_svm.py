@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -760,7 +759,7 @@ class LinearSVM(
             stream = replace(stream, kind=kind)
             # The first order advances the caller's generator, as in `fit`.
             begins = stream.rng is None
-            rng = RandomDraws(self.random_state) if begins else copy.deepcopy(stream.rng)
+            rng = RandomDraws(self.random_state) if begins else stream.rng.copy()
             try:
                 self._state, (W, intercept) = problem.learn(
                     stream, rng, (W, intercept), X, target, cost

@@ -105,6 +105,7 @@ def test_joining_says_what_makes_no_sense(arguments, message, capsys):
 
 
 def test_the_ratio_is_the_median_of_neighbours():
+    # Of three ratios, each is drawn three times in 1 of 27 cases: the interval is their range.
     assert protocol.ratio([2, 9, 12], [1, 3, 2]) == {"median": 3, "least": 2, "most": 6}
 
 
@@ -139,7 +140,7 @@ def test_a_workload_is_the_same_for_all_and_has_goals(name):
     assert json.loads(json.dumps(workload.task()))
     goals = [goal for goal in workload.goals.values() if goal is not None]
     assert goals
-    assert min(goals) > 1
+    assert min(goals) >= 1
 
 
 @pytest.mark.parametrize("axis", GROWTH)
