@@ -148,7 +148,7 @@ def best_figures() -> str:
 
     def faster(than: str) -> tuple[str, str]:
         ratios = [
-            row["times as fast as it (spread)"]
+            row["speed ratio (95 % interval)"]
             for row in speed
             if row["against"].startswith(than) and row["workload"].startswith(("ae", "mlp"))
         ]

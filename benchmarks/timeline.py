@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -127,7 +128,8 @@ def record(task: dict[str, Any]) -> list[list[Event]]:
 
     recorder = Recorder()
     train_once = prepare(task)
-    with recorder.recording():
+    with warnings.catch_warnings(), recorder.recording():
+        warnings.simplefilter("ignore")
         train_once(2, 0)
     return recorder.steps()
 
