@@ -11,6 +11,7 @@ COMMANDS = {
     "speed": "training compared with Keras, PyTorch and scikit-learn",
     "shares": "where the time of training goes",
     "timeline": "what each thread does in one training step",
+    "checkpoints": "time and size of a checkpoint",
     "autoencoder": "what the recipes for autoencoders reach on MNIST",
     "linear_svm": "training speed and memory of LinearSVM compared with LinearSVC",
     "text": "networks and streams on text compared with scikit-learn",

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import glob
 import dataclasses
+import glob
 import io
 import json
 import os

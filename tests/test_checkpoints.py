@@ -2,10 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ from sklearn.datasets import load_digits
 from sklearn.pipeline import make_pipeline
 
 from skscratch import AutoencoderTransformer, LinearSVM, MLPClassifier, MLPRegressor, persistence
-from skscratch.core import Averaged, SGD
+from skscratch.core import SGD, Averaged
 from skscratch.core.optimizers import Optimizer
 
 pytest.importorskip("sklearn.callback")
 pytest.importorskip("skops")
 
-from skscratch.callbacks import Checkpoint, EpochCallback, HistoryLog, resume  # noqa: E402
+from skscratch.callbacks import Checkpoint, EpochCallback, HistoryLog, resume
 
 X, LABELS = load_digits(return_X_y=True)
 X = X[:300] / 16
@@ -179,8 +179,14 @@ def test_a_fit_that_continues_an_earlier_one_is_completed(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"X": X[:200], "y": LABELS[:200], "sample_weight": WEIGHT[:200]}, r"X is not .* its shape differs \(\(200, 64\) instead"),
-        ({"X": X.astype(np.float32)}, r"X is not .* its dtype differs \(float32 instead of float64"),
+        (
+            {"X": X[:200], "y": LABELS[:200], "sample_weight": WEIGHT[:200]},
+            r"X is not .* its shape differs \(\(200, 64\) instead",
+        ),
+        (
+            {"X": X.astype(np.float32)},
+            r"X is not .* its dtype differs \(float32 instead of float64",
+        ),
         ({"X": X + 1e-9}, r"X is not that of the saved fit: its content differs\."),
         ({"y": LABELS[::-1]}, r"y is not that of the saved fit: its content differs\."),
         ({"sample_weight": WEIGHT[::-1]}, r"sample_weight is not .* its content differs\."),
@@ -213,6 +219,14 @@ def fit_without_warnings(function, *arguments, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*arguments, **options)
+
+
+def fit_recording(model):
+    """Fit, and return the model and the texts of all warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, LABELS)
+    return model, [str(warning.message) for warning in caught]
 
 
 def test_a_checkpoint_predicts_and_its_fit_begins_anew(tmp_path):
@@ -287,9 +301,10 @@ def test_a_full_disk_warns_and_training_goes_on(tmp_path, monkeypatch):
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.warns(UserWarning, match=r"epoch 3 was not written: .*No space left on device"):
-        model = mlp().set_callbacks(Checkpoint(file)).fit(X, LABELS)
+    model, messages = fit_recording(mlp().set_callbacks(Checkpoint(file)))
     monkeypatch.undo()
+    (message,) = [text for text in messages if "written" in text]
+    assert re.match(r"The checkpoint of epoch 3 was not written: .*No space left on", message)
     assert model.n_iter_ == N_EPOCHS
     assert [path.name for path in tmp_path.iterdir()] == ["fit.skops"]
     resumed = fit_without_warnings(resume, file, X, LABELS)
@@ -336,8 +351,9 @@ def test_a_log_that_cannot_be_written_warns(tmp_path, monkeypatch):
                 log.unlink()
                 log.mkdir()
 
-    with pytest.warns(UserWarning, match="The record of epoch 2 was not written"):
-        model = mlp().set_callbacks(HistoryLog(log), Blocks()).fit(X, LABELS)
+    model, messages = fit_recording(mlp().set_callbacks(HistoryLog(log), Blocks()))
+    (message,) = [text for text in messages if "written" in text]
+    assert message.startswith("The record of epoch 2 was not written: ")
     assert model.n_iter_ == N_EPOCHS
 
 
@@ -346,14 +362,41 @@ def test_the_last_step_of_a_pipeline_is_saved(tmp_path):
 
     file = tmp_path / "fit.skops"
     whole = fit_without_warnings(make_pipeline(StandardScaler(), mlp()).fit, X, LABELS)
-    pipeline = make_pipeline(
-        StandardScaler(), mlp().set_callbacks(Checkpoint(file), KillAfter(3))
-    )
+    pipeline = make_pipeline(StandardScaler(), mlp().set_callbacks(Checkpoint(file), KillAfter(3)))
     with pytest.raises(Killed):
         pipeline.fit(X, LABELS)
     rows = StandardScaler().fit_transform(X)
     resumed = fit_without_warnings(resume, file, rows, LABELS)
     np.testing.assert_array_equal(resumed.network_.params, whole[-1].network_.params)
+
+
+LIMITED = """
+import resource, sys, warnings
+from sklearn.datasets import load_digits
+from skscratch import MLPClassifier
+from skscratch.callbacks import Checkpoint, EpochCallback
+class Limit(EpochCallback):
+    def on_epoch(self, record):
+        if record["epoch"] == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+X, y = load_digits(return_X_y=True)
+model = MLPClassifier((64,), max_iter=4, n_iter_no_change=99, random_state=0)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    model.set_callbacks(Checkpoint(sys.argv[1]), Limit()).fit(X / 16, y)
+print(model.n_iter_, *[str(w.message) for w in caught if "written" in str(w.message)])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_limit_of_the_file_size_warns_and_training_goes_on(tmp_path):
+    file = tmp_path / "fit.skops"
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(file)], capture_output=True, text=True, check=True
+    )
+    assert re.match(r"4 The checkpoint of epoch 3 was not written: .*File too large", done.stdout)
+    assert persistence.load(file)._saved_fit.n_epochs == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["fit.skops"]
 
 
 PROGRAM = """

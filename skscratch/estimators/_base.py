@@ -57,7 +57,12 @@ from skscratch.estimators._from_network import check_stack, fill
 from skscratch.estimators._parameters import TrainingParameters, recipe_of
 from skscratch.estimators._plan import Architecture, Training
 from skscratch.estimators._random import CopiedGenerators, RandomDraws
-from skscratch.estimators._sklearn import CALLBACK_PREFIXES, CALLBACKS, CallbackSupportMixin, FitTasks
+from skscratch.estimators._sklearn import (
+    CALLBACK_PREFIXES,
+    CALLBACKS,
+    CallbackSupportMixin,
+    FitTasks,
+)
 from skscratch.estimators._state import begin_training, copy_of, fitted_property
 from skscratch.estimators._threads import thread_count
 
