@@ -12,6 +12,7 @@ COMMANDS = {
     "shares": "where the time of training goes",
     "timeline": "what each thread does in one training step",
     "scaling": "the time of training with more threads",
+    "checkpoints": "time and size of a checkpoint",
     "autoencoder": "what the recipes for autoencoders reach on MNIST",
     "linear_svm": "training speed and memory of LinearSVM compared with LinearSVC",
     "text": "networks and streams on text compared with scikit-learn",

@@ -180,6 +180,7 @@ def of_pytorch(task: dict[str, Any], data: Data) -> TrainOnce:
     X = torch.from_numpy(data.X)
     n_out = data.layers(0)[-1][0].shape[1]
     activations = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
+    loss_of: Any
     if task["kind"] == "autoencoder":
         loss_of, target = torch.nn.MSELoss(), X
     elif n_out > 1:

@@ -239,7 +239,8 @@ def _reached(found: dict[str, Any]) -> str:
 def report(results: dict[str, Any]) -> str:
     """Render all figures as Markdown."""
     lines = [
-        "| workload | against | speed ratio (95 % interval) | goal | reached | loss, ours and theirs |",
+        "| workload | against | speed ratio (95 % interval) | goal | reached "
+        "| loss, ours and theirs |",
         "|---|---|---|---|---|---|",
     ]
     for name, found in results["workloads"].items():
@@ -285,7 +286,8 @@ def report(results: dict[str, Any]) -> str:
     lines += [
         "",
         f"{runs}, {' or '.join(map(str, turns))} turns for each contestant; the figure is the "
-        f"median of the ratios of neighbouring turns. {facts}; {results['threads']} threads. {FALSE_IF}",
+        f"median of the ratios of neighbouring turns. {facts}; {results['threads']} threads. "
+        f"{FALSE_IF}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -66,7 +67,7 @@ class Recorder:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Replace the functions of a step by timed ones."""
-        from skscratch.core import evaluate, network, objective, training, update
+        from skscratch.core import evaluate, network, objective, update
 
         plan = network.Workspace._plan
 
@@ -86,8 +87,8 @@ class Recorder:
         self._threads[threading.get_ident()] = CALLING_THREAD
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(network.Workspace, "_plan", timed_plan))
-            begin_step = self._begin_step(training.Evaluator.__call__)
-            stack.enter_context(mock.patch.object(training.Evaluator, "__call__", begin_step))
+            begin_step = self._begin_step(evaluate.Evaluator.__call__)
+            stack.enter_context(mock.patch.object(evaluate.Evaluator, "__call__", begin_step))
             for owner, name, kind in replaced:
                 function = self.timed(kind, getattr(owner, name))
                 stack.enter_context(mock.patch.object(owner, name, function))
@@ -115,7 +116,7 @@ class Recorder:
                     event.thread, event.kind, event.begin - begins[k], event.end - begins[k]
                 )
                 found[k].append(shifted)
-        lengths = [after - before for before, after in zip(begins, begins[1:], strict=False)]
+        lengths = [after - before for before, after in pairwise(begins)]
         return [
             [*step, Event(CALLING_THREAD, STEP, 0.0, length)]
             for step, length in zip(found, lengths, strict=False)

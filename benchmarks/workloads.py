@@ -145,8 +145,8 @@ WORKLOADS = {
             goals={SCIKIT_LEARN: 1},
             matmul_only=False,
         )
-        for call, n in [("predict", 1), ("predict", 10), ("predict", 100)]
-        + [("partial_fit", 1), ("partial_fit", 20)]
+        for call, sizes in {"predict": (1, 10, 100), "partial_fit": (1, 20)}.items()
+        for n in sizes
     },
     "fit-iris": Workload(
         "classifier 4–100–3: fit of 150 rows, 50 epochs",

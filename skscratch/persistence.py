@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import glob
 import io
 import json
 import os
@@ -39,6 +40,7 @@ from skscratch.core import Corruption, Network, OptimizerState, Part, TrainingSt
 from skscratch.core.named import Named
 from skscratch.core.network import Stack
 from skscratch.core.schedules import Clock
+from skscratch.estimators._checkpoint import SavedFit
 from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import CALLBACKS, OUTPUT_CONFIG
 from skscratch.estimators._stream import Stream
@@ -64,6 +66,7 @@ HELPERS = (
     RandomWarp,
     _ScaledSGD,
     Stream,
+    SavedFit,
 )
 SPARSE = [
     getattr(sparse, f"{form}_{kind}")
@@ -158,7 +161,7 @@ def save(estimator: Any, file: str | os.PathLike[str]) -> None:
             "arrays, lists and dicts of these, the parts of skscratch, and scikit-learn's "
             "estimators, splitters and named scorers; functions and other classes are not."
         ) from error
-    _put(Path(file), content)
+    put(Path(file), content)
 
 
 def load(file: str | os.PathLike[str]) -> Any:
@@ -263,16 +266,40 @@ def _text(error: BaseException | None) -> str:
     return str(error).strip() or type(error).__name__
 
 
-def _put(path: Path, content: bytes) -> None:
-    """Write a file next to its destination, then move it there in one step."""
+def check_can_write(file: str | os.PathLike[str]) -> None:
+    """Raise an OSError if a file cannot be written; remove what killed processes left of it."""
+    path = Path(file)
+    _check_folder(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder, not a file.")
+    for unfinished in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        unfinished.unlink(missing_ok=True)
+    trial = _unfinished(path)
+    trial.touch()
+    trial.unlink()
+
+
+def _check_folder(path: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"There is no folder {str(path.parent)!r} to save {path.name!r} in."
         )
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file next to its destination, then move it there in one step."""
+    _check_folder(path)
+    unfinished = _unfinished(path)
     try:
         with unfinished.open("xb") as stream:
             stream.write(content)
+            stream.flush()
+            # Else a crash of the machine could leave an empty file under the new name.
+            os.fsync(stream.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

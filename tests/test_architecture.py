@@ -62,6 +62,7 @@ ESTIMATORS = [
     "_available",
     "_data",
     "_random",
+    "_checkpoint",
     "_threads",
     "_parameters",
     "_targets",
@@ -75,7 +76,7 @@ ESTIMATORS = [
     "_stream",
     "linear_svm",
 ]
-USERS = ["datasets", "images", "callbacks", "display", "persistence", "keras"]
+USERS = ["datasets", "images", "display", "persistence", "callbacks", "keras"]
 LAYERS = [
     *[f"skscratch.core.{name}" for name in CORE],
     "skscratch.core",

@@ -117,6 +117,7 @@ def train(
     on_epoch: Callable[[TrainingRun], bool | None] | None = None,
     n_threads: int = 1,
     state: TrainingState | None = None,
+    run: TrainingRun | None = None,
     interrupts: Interrupts | None = None,
 ) -> TrainingRun:
     """Train the objective's network in place.
@@ -154,6 +155,9 @@ def train(
         Threads to use. The result has the same bits for any number.
     state : TrainingState, optional
         Resume from an earlier run's state. k runs of one epoch give the same bits as one run of k.
+    run : TrainingRun, optional
+        Complete an earlier run that was ended between two epochs: its epochs count. The result has
+        the bits of an uninterrupted one.
     interrupts : Interrupts, optional
         Let Ctrl-C end the training with the parameters of the last complete epoch or, within the
         first epoch, of the last complete step. The state's optimizer is then reset. Without
@@ -191,18 +195,19 @@ def train(
     n = X.shape[0]
     batch_size = max(1, min(batch_size, n))
     params = objective.network.params
+    state = state if run is None else run.state
     if state is None:
         state = start(objective, optimizer, rng)
         state.clock.n_steps = max_epochs * -(-n // batch_size)
     else:
         _check_state(state, optimizer, params)
 
-    run = TrainingRun(state)
+    run = run or TrainingRun(state)
     with np.errstate(over="ignore", invalid="ignore"), Workers(n_threads) as workers:
         evaluate = Evaluator(objective, X, target, weight, batch_size, workers, state.shard_rngs)
         step = Step(objective, optimizer, state.optimizer, workers, max_norm)
         batches = _Batches(n, batch_size, shuffle)
-        epoch = _Epoch(evaluate, step, schedule, state, batches, interrupts)
+        epoch = _Epoch(evaluate, step, schedule, state, batches, interrupts, run.n_epochs)
 
         def judge() -> str | None:
             run.losses.append(epoch.loss)
@@ -294,10 +299,11 @@ class _Epoch:
         state: TrainingState,
         batches: _Batches,
         interrupts: Interrupts | None,
+        n_complete: int,
     ) -> None:
         self.evaluate, self.step, self.schedule, self.state = evaluate, step, schedule, state
         self.batches, self.interrupts = batches, interrupts
-        self.loss, self.n_rows, self.n_complete = 0.0, 0, 0
+        self.loss, self.n_rows, self.n_complete = 0.0, 0, n_complete
         self.rate = 0.0
         #: Number of complete epochs when parameters were last saved, and those parameters.
         self._saved: tuple[int, Array] | None = None
@@ -311,6 +317,8 @@ class _Epoch:
         n_buffers = int(self._saves_epochs) + int(self._saves_steps)
         params = self.params = step.objective.network.params
         self._buffers = [np.empty_like(params) for _ in range(n_buffers)]
+        if n_complete and self._saves_epochs:
+            self._save()
 
     def run(self) -> bool:
         """Pass once over all rows; return False if Ctrl-C was pressed meanwhile."""

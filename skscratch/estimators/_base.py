@@ -43,12 +43,26 @@ from skscratch.core.training import (
 )
 from skscratch.core.workers import MAX_SHARDS, predict
 from skscratch.estimators._available import UnavailableError, check_streamed_weights, name_of
+from skscratch.estimators._checkpoint import (
+    RESUMED,
+    RUNNING,
+    SAVED,
+    DataDigests,
+    SavedFit,
+    needs_training_state,
+    saved_state,
+)
 from skscratch.estimators._data import check_rows, content_digest, network_dtype
 from skscratch.estimators._from_network import check_stack, fill
 from skscratch.estimators._parameters import TrainingParameters, recipe_of
 from skscratch.estimators._plan import Architecture, Training
 from skscratch.estimators._random import CopiedGenerators, RandomDraws
-from skscratch.estimators._sklearn import CallbackSupportMixin, FitTasks
+from skscratch.estimators._sklearn import (
+    CALLBACK_PREFIXES,
+    CALLBACKS,
+    CallbackSupportMixin,
+    FitTasks,
+)
 from skscratch.estimators._state import begin_training, copy_of, fitted_property
 from skscratch.estimators._threads import thread_count
 
@@ -108,6 +122,10 @@ class FitData:
         if self.chosen is not None:
             self.rows = RowSubset(self.rows, self.chosen)
         self.target: Rows = self.rows if self.encoded is None else as_rows(self.encoded)
+
+    def contents(self) -> tuple[Any, Any, Any]:
+        """Return X, y and the weights."""
+        return self.X, self.y, self.weight
 
     def selected_rows(self) -> Any:
         """Return the selected rows of X, in the user's form."""
@@ -223,9 +241,16 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         *,
         incremental: bool = False,
     ) -> Any:
+        resumed: SavedFit | None = self.__dict__.pop(RESUMED, None)
+        self.__dict__.pop(SAVED, None)
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
-        data = self._check_data(X, y, sample_weight, reset=first, training=True)
         rng = RandomDraws(self.random_state)
+        if resumed is not None:
+            first, rng = resumed.first, resumed.rng
+            reached = self._reached()
+        data = self._check_data(X, y, sample_weight, reset=first, training=True)
+        saves = needs_training_state(getattr(self, CALLBACKS, [])) and not incremental
+        saved = self._fit_to_save(first, rng) if saves else None
         architecture = self._architecture(data)
         if first:
             network = architecture.network(data.rows.shape[1], network_dtype(data.X), rng)
@@ -233,24 +258,40 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         else:
             network = self._fitted_network(architecture)
         held_out = self._held_out(validation)
+        _identify_data(saved, resumed, data, held_out)
         if self.early_stopping and self.solver != "lbfgs" and held_out is None:
             data, held_out = self._split(data, rng)
-        for part, name in ((data, "training"), (held_out, "validation")):
-            if part is not None and part.weight is not None and not part.weight.any():
-                raise ValueError(
-                    f"All {name} rows have weight 0. At least one needs a sample_weight and a "
-                    "class_weight above 0."
-                )
+        _check_weights(data, held_out)
         training = self._training(data, architecture)
         if incremental:
             training = training.of_one_call()
         objective = architecture.objective(network, training.l2)
         _check_penalty(objective, data)
         self._fitted_loss = objective.loss
-        fit = Fit(self, training, objective, data, held_out)
+        fit = Fit(self, training, objective, data, held_out, saved)
         state = self._state(fit, rng, first=first, incremental=incremental)
+        if resumed is not None:
+            state = fit.resume(resumed, reached)
         self._train(fit, state, incremental=incremental)
         return self
+
+    def _check_saves_fits(self) -> None:
+        """Raise a ValueError if a fit cannot be saved between two epochs."""
+        if self.solver == "lbfgs":
+            raise ValueError(
+                "A fit by solver='lbfgs' cannot be saved: SciPy keeps the state of L-BFGS to "
+                "itself. Choose another solver, or several short fits with warm_start=True."
+            )
+
+    def _fit_to_save(self, first: bool, rng: RandomDraws) -> SavedFit:
+        """Return what has to be saved of a fit that begins."""
+        n_before = 0 if first else self._n_recorded
+        return SavedFit(copy.deepcopy(rng), first, n_before, {})
+
+    def _reached(self) -> dict[str, Any]:
+        """Return what a saved fit has reached."""
+        names = ("network_", "_training_state", "_history", "_n_recorded")
+        return {name: getattr(self, name) for name in names}
 
     def _fitted_network(self, architecture: Architecture) -> Network:
         """Return a copy of the network to train further, if the parameters still describe it."""
@@ -525,8 +566,10 @@ class Fit:
         objective: Objective,
         data: FitData,
         held_out: FitData | None,
+        saved: SavedFit | None = None,
     ) -> None:
         self.estimator, self.training, self.objective = estimator, training, objective
+        self.saved = saved
         self.network, self.data, self.held_out = objective.network, data, held_out
         self.columns, self.n_before = estimator._history, estimator._n_recorded
         self.n_recorded = self.n_before
@@ -542,6 +585,29 @@ class Fit:
             return ()
         digest = content_digest(data.selected_rows(), data.encoded, data.weight)
         return name_of(self.training.monitor), digest
+
+    def resume(self, saved: SavedFit, reached: dict[str, Any]) -> TrainingState:
+        """Go on from a saved fit; return its state of training."""
+        state: TrainingState = reached["_training_state"]
+        self.network.params[:] = reached["network_"].params
+        self.columns, self.n_recorded = reached["_history"], reached["_n_recorded"]
+        self.n_before, self.held_out_losses = saved.n_before, [*saved.held_out_losses]
+        self.run, self.n_plateaus = saved.run_to_complete(state), state.clock.plateaus
+        return state
+
+    def snapshot(self, every: int) -> NetworkEstimator:
+        """Return the estimator as it is between two epochs, to be written to a file."""
+        assert self.saved is not None
+        assert self.run is not None
+        fitted: NetworkEstimator = copy_of(self.estimator)
+        for name in list(vars(fitted)):
+            if name.startswith((RUNNING, *CALLBACK_PREFIXES)):
+                del fitted.__dict__[name]
+        state = saved_state(self.run.state, self.network.params)
+        saved = self.saved.after(self.run, self.held_out_losses, every)
+        reached = {"network_": self.network, "_training_state": state, SAVED: saved}
+        fitted.__dict__.update({**self.attributes(), **reached})
+        return fitted
 
     def run_all(self, state: TrainingState, interrupts: Interrupts) -> TrainingRun:
         """Train for all epochs, or until a stopping rule applies."""
@@ -566,6 +632,8 @@ class Fit:
             "state": state,
             "interrupts": interrupts,
         }
+        if self.saved is not None:
+            self.estimator.__dict__[RUNNING] = self
         rows, target = data.rows, data.target
         if isinstance(training.optimizer, LBFGS):
             return minimise_lbfgs(self.objective, rows, target, training.optimizer, **options)
@@ -580,6 +648,7 @@ class Fit:
             shuffle=self.estimator.shuffle,
             max_norm=training.max_norm,
             patience=training.patience,
+            run=self.run,
             **options,
         )
 
@@ -622,6 +691,7 @@ class Fit:
 
     def release(self) -> None:
         """Release the data, which the callbacks' view of the fit refers to."""
+        self.estimator.__dict__.pop(RUNNING, None)
         if self.tasks is not None:
             self.tasks.release()
 
@@ -696,6 +766,37 @@ def has_partial_fit(estimator: Any) -> None:
     if estimator.early_stopping:
         raise UnavailableError("partial_fit does not support early_stopping=True.")
     check_streamed_weights(estimator)
+
+
+def _check_weights(data: FitData, held_out: FitData | None) -> None:
+    for part, name in ((data, "training"), (held_out, "validation")):
+        if part is not None and part.weight is not None and not part.weight.any():
+            raise ValueError(
+                f"All {name} rows have weight 0. At least one needs a sample_weight and a "
+                "class_weight above 0."
+            )
+
+
+def _identify_data(
+    saved: SavedFit | None, resumed: SavedFit | None, data: FitData, held_out: FitData | None
+) -> None:
+    """Note which data a fit has that will be saved, and check those of a fit that was saved."""
+    if saved is None and resumed is None:
+        return
+    digests = _digests(data, held_out)
+    if resumed is not None:
+        DataDigests(resumed.digests).check(digests)
+    if saved is not None:
+        saved.digests = dict(digests)
+
+
+def _digests(data: FitData, held_out: FitData | None) -> DataDigests:
+    """Identify the data of a fit, by the user's names."""
+    X_val, y_val, weight_val = (None,) * 3 if held_out is None else held_out.contents()
+    X, y, weight = data.contents()
+    return DataDigests.of(
+        X=X, y=y, sample_weight=weight, X_val=X_val, y_val=y_val, sample_weight_val=weight_val
+    )
 
 
 def _copy_of_state(state: TrainingState) -> TrainingState:

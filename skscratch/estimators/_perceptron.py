@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -62,9 +62,9 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
 
     if TYPE_CHECKING:
         # Annotated outside of this block, they would become parameters.
-        n_outputs_: int
-        best_loss_: float | None
-        best_validation_score_: float | None
+        n_outputs_: int = field(init=False)
+        best_loss_: float | None = field(init=False)
+        best_validation_score_: float | None = field(init=False)
 
     max_fun: Any = 15000
     dropout: Any = 0.0

@@ -99,7 +99,8 @@ def _copied_generator(rng: np.random.Generator) -> np.random.Generator:
     if type(bits) is not np.random.PCG64:
         return copy.deepcopy(rng)
     # A fourth of the time of a deep copy.
-    copied = np.random.PCG64(bits.seed_seq)
+    seed: Any = bits.seed_seq
+    copied = np.random.PCG64(seed)
     copied.state = bits.state
     return np.random.Generator(copied)
 

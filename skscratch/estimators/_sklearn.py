@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 __all__ = [
     "CALLBACKS",
+    "CALLBACK_PREFIXES",
     "OUTPUT_CONFIG",
     "CallbackSupportMixin",
     "FitTasks",
@@ -35,6 +36,8 @@ __all__ = [
 
 # Attributes of an estimator: its callbacks, and the container requested by `set_output`.
 CALLBACKS = "_skl_callbacks"
+# How the attributes begin that it has while it is fitted with callbacks.
+CALLBACK_PREFIXES = ("_skl_callbacks", "_callback", "_parent_callback")
 OUTPUT_CONFIG = "_sklearn_output_config"
 
 try:
