@@ -166,6 +166,17 @@ class Evaluator:
             value += self.objective.penalty(total)
         return Evaluation(value, total, parts)
 
+    def take_ahead(self, rows: Index, n: int) -> None:
+        """Let an idle thread take the rows of the next call, for all shards."""
+        cuts = self._cuts.get(n, [])
+        if 1 < len(cuts) <= self.workers.n_threads and not self._shards[0].several:
+
+            def take() -> None:
+                for shard, place in zip(self._shards, cuts, strict=False):
+                    shard.take(rows, place)
+
+            self.workers.run_ahead(take)
+
     def _run_groups(
         self,
         rows: Index,
@@ -264,13 +275,19 @@ class _Shard:
                 self.grad += self.ws.grad
         return value
 
+    def take(self, rows: Index, place: slice) -> _LastRows:
+        """Return these rows and their targets; they are taken only once."""
+        last, start, stop = self._last, place.start, place.stop
+        if last.rows is not rows or last.start != start:
+            last.rows = None
+            last.x, last.t = self._take(within(rows, start, stop), stop - start)
+            last.rows, last.start = rows, start
+        return last
+
     def _block(
         self, rows: Index, start: int, stop: int, weight: Array | None, total: float
     ) -> float:
-        last = self._last
-        if last.rows is not rows or last.start != start:
-            last.rows, last.start = rows, start
-            last.x, last.t = self._take(within(rows, start, stop), stop - start)
+        last = self.take(rows, slice(start, stop))
         if weight is not None:
             weight = weight[start:stop]
         return self.term(last.x, last.t, self.ws, weight, total)

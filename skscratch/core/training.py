@@ -325,10 +325,14 @@ class _Epoch:
         clock, interrupts = self.state.clock, self.interrupts
         total = 0.0
         self.n_rows = 0
-        for rows, size in self.batches.draw(self.state.rng):
+        batches = self.batches.draw(self.state.rng)
+        for k, (rows, size) in enumerate(batches, 1):
             if interrupts is not None and interrupts.requested:
                 return False
             result = self.evaluate(rows, size)
+            if k < len(batches) and not self.step.is_shared:
+                # The other threads are idle until the step is taken.
+                self.evaluate.take_ahead(*batches[k])
             total += result.value * size
             if result.total > 0:
                 self.rate = self.schedule.rate(clock)

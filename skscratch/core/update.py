@@ -43,6 +43,8 @@ class Step:
     ----------
     under_way : bool
         Whether a step has begun and not ended: then some parameters are new and some are not.
+    is_shared : bool
+        Whether several threads share the work of a step.
     norm : float or None
         Norm of the last step's gradient before clipping; None without `max_norm`.
     """
@@ -60,14 +62,14 @@ class Step:
         self.under_way = False
         self.norm: float | None = None
         n, dtype = objective.network.n_params, objective.network.dtype
-        self._shared = workers.n_threads > 1 and n > MIN_SHARED
+        self.is_shared = workers.n_threads > 1 and n > MIN_SHARED
         size = max(1, min(n, BLOCK_ALONE))
-        if self._shared:
+        if self.is_shared:
             # Equal blocks, as many for each thread, so that the threads finish together.
             size = -(-n // (workers.n_threads * -(-n // (workers.n_threads * BLOCK_SHARED))))
         self._segments = _segments(objective.network, optimizer)
         self._blocks: list[_Block] = []
-        params, n_threads = objective.network.params, workers.n_threads if self._shared else 1
+        params, n_threads = objective.network.params, workers.n_threads if self.is_shared else 1
         for segment in self._segments:
             for place in _cut(segment, size):
                 # Job k always goes to thread k modulo their number, and blocks are jobs.
@@ -75,7 +77,7 @@ class Step:
                 self._blocks.append(_Block(segment, place, params, state, thread))
         self._size = max([size, *(block.n_scratch for block in self._blocks)])
         self._scratch: dict[int, Array] = {}
-        if not self._shared:
+        if not self.is_shared:
             scratch = np.empty(self._size, dtype)
             for block in self._blocks:
                 block.scratch = scratch[: block.n_scratch]
@@ -101,7 +103,7 @@ class Step:
         self.under_way = False
 
     def _run(self, do: Callable[[Evaluation, _Block, Array], None], evaluation: Evaluation) -> None:
-        if self._shared:
+        if self.is_shared:
             self.workers.run(
                 [
                     partial(do, evaluation, block, self._scratch_for(evaluation, block))

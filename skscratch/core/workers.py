@@ -64,6 +64,7 @@ class Workers:
         self._go = [_held_lock() for _ in range(self.n_threads - 1)]
         self._done = [_held_lock() for _ in range(self.n_threads - 1)]
         self._threads: list[threading.Thread] = []
+        self._ahead = False
 
     def __enter__(self) -> Self:
         single_threaded_blas.__enter__()
@@ -78,6 +79,7 @@ class Workers:
             thread.start()
 
     def __exit__(self, *exception: Any) -> None:
+        self._wait_for_ahead()
         self._jobs = None
         for go in self._go:
             go.release()
@@ -103,6 +105,8 @@ class Workers:
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run all jobs and wait for them; job k always goes to thread k modulo their number."""
+        self._wait_for_ahead()
+        self._raise_errors()
         if self.n_threads == 1 or len(jobs) <= 1:
             for job in jobs:
                 job()
@@ -118,6 +122,22 @@ class Workers:
         finally:
             for done in self._done[:helpers]:
                 done.acquire()
+        self._raise_errors()
+
+    def run_ahead(self, job: Job) -> None:
+        """Let another thread run a job; the next call of `run` waits for it."""
+        self._wait_for_ahead()
+        if not self._threads:
+            self._start_threads()
+        self._jobs, self._ahead = (job,) * 2, True
+        self._go[0].release()
+
+    def _wait_for_ahead(self) -> None:
+        if self._ahead:
+            self._done[0].acquire()
+            self._ahead = False
+
+    def _raise_errors(self) -> None:
         if self._errors:
             error, self._errors = self._errors[0], []
             raise error

@@ -84,6 +84,44 @@ def test_threads_do_not_change_a_bit(loss):
         same(one, fit(loss, layers=LARGE, n_threads=n_threads, weight=weight))
 
 
+# Cut into shards, but with an update that one thread takes, while the other one takes rows.
+MEDIUM = [Dense(265), ReLU(), Dropout(0.2), Dense(265), Tanh(), Dense(N_OUT)]
+
+
+@pytest.mark.parametrize("weight", [None, np.arange(200) // 64 % 2])
+def test_rows_that_are_taken_ahead_do_not_change_a_bit(weight, monkeypatch):
+    ahead, real = [], Workers.run_ahead
+
+    def run_ahead(workers, job):
+        ahead.append(workers.n_threads)
+        real(workers, job)
+
+    monkeypatch.setattr(Workers, "run_ahead", run_ahead)
+    one = fit(layers=MEDIUM, n_threads=1, weight=weight)
+    assert ahead == []
+    for n_threads in (2, 3):
+        same(one, fit(layers=MEDIUM, n_threads=n_threads, weight=weight))
+    # Three batches of an epoch follow another one; the last one is a single shard.
+    assert ahead == [2] * 2 * 4 + [3] * 2 * 4
+
+
+def test_an_error_of_rows_that_are_taken_ahead_is_raised():
+    class Breaks(ArrayRows):
+        def take(self, chosen, out):
+            if threading.current_thread() is not threading.main_thread() and len(taken) > 1:
+                raise OSError("the disk is gone")
+            taken.append(len(chosen))
+            return super().take(chosen, out)
+
+    taken: list[int] = []
+    net = network(*MEDIUM, dtype=np.float32)
+    X = Breaks(rows(200, dtype=np.float32))
+    with pytest.raises(OSError, match="the disk is gone"):
+        train(
+            objective(net), X, target_for("squared_error", 200), batch_size=64, rng=0, n_threads=2
+        )
+
+
 @pytest.mark.parametrize("name", KEEPS_WIDTH)
 def test_threads_do_not_change_a_bit_of_any_layer(name):
     layers = [Layer.named(name), Dense(360), Layer.named(name), Dense(380), Dense(N_OUT)]

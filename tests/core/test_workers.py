@@ -110,3 +110,41 @@ def test_prediction_has_the_same_bits_for_any_number_of_threads(n):
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
     np.testing.assert_array_equal(results[0], net(X))
+
+
+@pytest.mark.parametrize("n_threads", [2, 4])
+def test_a_job_runs_ahead_and_the_next_run_waits_for_it(n_threads):
+    began, may_end, done = threading.Event(), threading.Event(), []
+
+    def ahead():
+        began.set()
+        may_end.wait()
+        done.append(threading.current_thread())
+
+    with Workers(n_threads) as workers:
+        workers.run_ahead(ahead)
+        assert began.wait(10)
+        assert done == []
+        threading.Timer(0.05, may_end.set).start()
+        workers.run([lambda: done.append(None)])
+        assert done[0] not in (threading.main_thread(), None)
+        assert done[1:] == [None]
+
+
+def test_a_job_ahead_is_waited_for_by_the_next_one_and_by_the_end():
+    done = []
+    with Workers(2) as workers:
+        for k in range(5):
+            workers.run_ahead(lambda k=k: done.append(k))
+    assert done == list(range(5))
+
+
+def test_an_error_ahead_is_raised_by_the_next_run():
+    def fails():
+        raise KeyError("ahead")
+
+    with Workers(2) as workers:
+        workers.run_ahead(fails)
+        with pytest.raises(KeyError, match="ahead"):
+            workers.run([lambda: None])
+        workers.run([lambda: None])
