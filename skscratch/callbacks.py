@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,8 @@ class EpochCallback:
         """
         if context.parent is None:
             return None
-        history = getattr(fitted_estimator, "history_", None)
-        return self.on_epoch(history[-1] if history else {"epoch": context.task_id + 1})
+        last_record = getattr(fitted_estimator, "_last_record", None)
+        return self.on_epoch(last_record() if last_record else {"epoch": context.task_id + 1})
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """End a fit.
@@ -111,12 +112,50 @@ class EpochCallback:
         """
 
 
-class Checkpoint(EpochCallback):
+class _FileCallback(EpochCallback):
+    """A callback that writes a file; training goes on if it cannot."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path: str | os.PathLike[str] = path
+        self._failed = False
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Begin a fit: check that the file can be written.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            The estimator that is fitted.
+        context : sklearn.callback.CallbackContext
+            The task of the fit.
+        """
+        persistence.check_can_write(self.path)
+        self._failed = False
+
+    def _try(self, what: str, write: Callable[[], None], *expected: type[Exception]) -> bool:
+        """Write, or warn once until a write succeeds; return whether it has succeeded."""
+        try:
+            write()
+        except expected as error:
+            if not self._failed:
+                warnings.warn(
+                    f"{what} was not written: {error or type(error).__name__}. Training goes on. "
+                    "Further failures are not reported until a write succeeds.",
+                    stacklevel=3,
+                )
+            self._failed = True
+            return False
+        self._failed = False
+        return True
+
+
+class Checkpoint(_FileCallback):
     """Write a fit to a file every few epochs, so that `resume` can complete it.
 
     The file is an estimator as `skscratch.persistence.load` reads it, fitted as far as it is, with
     the state of training: optimizer, random numbers, schedule, best parameters and history. It is
     written under another name, flushed and renamed, so that there is always a complete file.
+    A path belongs to a single fit, so that searches and cross-validation cannot use a `Checkpoint`.
     `partial_fit` writes nothing, because its caller decides what comes next.
 
     Parameters
@@ -139,8 +178,8 @@ class Checkpoint(EpochCallback):
     Warns
     -----
     UserWarning
-        If a file cannot be written later, for example because the disk is full. The last complete
-        file is left as it is, and training goes on.
+        If a file cannot be written later, for example because the disk or the memory is full. The
+        last complete file is left as it is, and training goes on.
 
     See Also
     --------
@@ -170,9 +209,9 @@ class Checkpoint(EpochCallback):
     def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
         if not isinstance(every, Integral) or isinstance(every, bool) or every < 1:
             raise ValueError(f"every must be a number of epochs, at least 1; got {every!r}.")
-        self.path: str | os.PathLike[str] = path
+        super().__init__(path)
         self.every: int = every
-        self._failed: bool = False
+        self._has_written: bool = False
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin a fit: check that the estimator can be saved, and the folder written to.
@@ -192,8 +231,8 @@ class Checkpoint(EpochCallback):
             )
         check()
         persistence.import_skops()
-        persistence.check_can_write(self.path)
-        self._failed = False
+        super().setup(estimator, context)
+        self._has_written = False
 
     def on_fit_task_end(
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None
@@ -215,18 +254,14 @@ class Checkpoint(EpochCallback):
         n_epochs = fit.run.n_epochs
         if n_epochs % self.every:
             return None
-        try:
-            persistence.save(fit.snapshot(self.every), self.path)
-            self._failed = False
-        except OSError as error:
-            if not self._failed:
-                warnings.warn(
-                    f"The checkpoint of epoch {n_epochs} was not written: {error}. Training goes "
-                    "on; the last complete file, if there is one, is unchanged. Later failures "
-                    "are reported after the next success only.",
-                    stacklevel=2,
-                )
-            self._failed = True
+
+        def write() -> None:
+            persistence.save_with_fit(fit.snapshot(self.every), self.path)
+
+        # What cannot be saved is an error in the first file, and hardly one to lose a night for.
+        expected = (OSError, MemoryError, *((ValueError,) if self._has_written else ()))
+        if self._try(f"The checkpoint of epoch {n_epochs}", write, *expected):
+            self._has_written = True
         return None
 
 
@@ -235,7 +270,7 @@ def resume(
     X: Any,
     y: Any = None,
     *,
-    callbacks: Sequence[Any] | None = None,
+    callbacks: Any = None,
     **fit_params: Any,
 ) -> Any:
     """Complete a fit that `Checkpoint` has saved.
@@ -249,9 +284,9 @@ def resume(
         The file.
     X, y : array-like
         The data of the fit.
-    callbacks : sequence, optional
-        Callbacks of the rest of the fit; by default a `Checkpoint` with the same path and `every`.
-        Files hold no callbacks.
+    callbacks : callback or sequence of callbacks, optional
+        Callbacks of the rest of the fit, which a file does not hold; by default a `Checkpoint` with
+        the same path and `every`. With an empty list, nothing is written.
     **fit_params : dict
         Other arguments of the fit, such as `sample_weight` or `X_val`.
 
@@ -264,7 +299,7 @@ def resume(
     ------
     ValueError
         If the file holds no unfinished fit, or the data are not those of the fit: the message names
-        the argument, and says whether its shape, dtype or content differs.
+        the argument, and says which of format, shape, dtype, names and content differs.
     OSError
         If the file cannot be read.
 
@@ -280,25 +315,32 @@ def resume(
     saved = vars(estimator).pop(SAVED, None)
     if saved is None:
         raise ValueError(
-            f"{os.fspath(path)!r} holds a {type(estimator).__name__}, but no fit to complete: it "
-            "was not written by Checkpoint."
+            f"{os.fspath(path)!r} contains no fit to complete, only a fitted "
+            f"{type(estimator).__name__}: it was not written by Checkpoint."
         )
     if callbacks is None:
         callbacks = [Checkpoint(path, saved.every)]
+    elif not isinstance(callbacks, list | tuple):
+        callbacks = [callbacks]
     vars(estimator)[RESUMED] = saved
     return estimator.set_callbacks(*callbacks).fit(X, y, **fit_params)
 
 
-class HistoryLog(EpochCallback):
+class HistoryLog(_FileCallback):
     """Append the record of each epoch to a file, as one line of JSON.
 
     A new fit begins a new file. A fit that is resumed, or continued with ``warm_start=True``, keeps
-    the lines of the epochs before its first one.
+    the lines of the epochs before its first one. Numbers that are not finite become null.
 
     Parameters
     ----------
     path : str or path-like
         The file; ``.jsonl`` is the usual extension.
+
+    Raises
+    ------
+    OSError
+        If the folder does not exist or cannot be written to when the fit begins.
 
     Warns
     -----
@@ -324,8 +366,10 @@ class HistoryLog(EpochCallback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = path
-        self._began = self._failed = False
+        super().__init__(path)
+        #: Length of the complete lines; None before the first line of a fit.
+        self._length: int | None = None
+        self._first_epoch: int | None = None
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin a fit: check that the file can be written.
@@ -337,8 +381,8 @@ class HistoryLog(EpochCallback):
         context : sklearn.callback.CallbackContext
             The task of the fit.
         """
-        persistence.check_can_write(self.path)
-        self._began = self._failed = False
+        super().setup(estimator, context)
+        self._length = self._first_epoch = None
 
     def on_epoch(self, record: dict[str, Any]) -> bool | None:
         """Write the record.
@@ -348,37 +392,41 @@ class HistoryLog(EpochCallback):
         record : dict
             The last one of `history_`.
         """
-        line = json.dumps(record) + "\n"
-        path = Path(self.path)
-        try:
-            if not self._began:
-                persistence.put(path, "".join(_lines_before(path, record["epoch"])).encode())
-                self._began = True
-            with path.open("a", encoding="utf-8") as stream:
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in record.items()
+        }
+        line = (json.dumps(finite, allow_nan=False) + "\n").encode()
+        path, epoch = Path(self.path), record["epoch"]
+        self._first_epoch = first = self._first_epoch or epoch
+
+        def write() -> None:
+            if self._length is None:
+                kept = _lines_before(path, first)
+                persistence.put(path, kept)
+                self._length = len(kept)
+            with path.open("r+b") as stream:
+                # An earlier line may have been written in part.
+                stream.truncate(self._length)
+                stream.seek(self._length)
                 stream.write(line)
-            self._failed = False
-        except OSError as error:
-            if not self._failed:
-                warnings.warn(
-                    f"The record of epoch {record['epoch']} was not written: {error}. Training "
-                    "goes on. Later failures are reported after the next success only.",
-                    stacklevel=2,
-                )
-            self._failed = True
+            self._length += len(line)
+
+        self._try(f"The record of epoch {epoch}", write, OSError)
         return None
 
 
-def _lines_before(path: Path, epoch: int) -> list[str]:
+def _lines_before(path: Path, epoch: int) -> bytes:
     """Return the complete lines of earlier epochs."""
+    kept = b""
     if epoch == 1 or not path.exists():
-        return []
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        return kept
+    for line in path.read_bytes().splitlines(keepends=True):
         try:
             earlier = json.loads(line)["epoch"] < epoch
         except (ValueError, KeyError, TypeError):
             break
-        if not (earlier and line.endswith("\n")):
+        if not (earlier and line.endswith(b"\n")):
             break
-        kept.append(line)
+        kept += line
     return kept

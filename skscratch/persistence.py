@@ -40,7 +40,7 @@ from skscratch.core import Corruption, Network, OptimizerState, Part, TrainingSt
 from skscratch.core.named import Named
 from skscratch.core.network import Stack
 from skscratch.core.schedules import Clock
-from skscratch.estimators._checkpoint import SavedFit
+from skscratch.estimators._checkpoint import SAVED, SavedFit
 from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import CALLBACKS, OUTPUT_CONFIG
 from skscratch.estimators._stream import Stream
@@ -154,6 +154,13 @@ def save(estimator: Any, file: str | os.PathLike[str]) -> None:
         raise ValueError(f"Cannot save {estimator!r:.80}, which is not an estimator.")
     # A consistent set of attributes, in case another thread fits the estimator.
     estimator = copy.copy(estimator)
+    # Its parameters may have been changed since.
+    vars(estimator).pop(SAVED, None)
+    save_with_fit(estimator, file)
+
+
+def save_with_fit(estimator: Any, file: str | os.PathLike[str]) -> None:
+    """Do as `save`, for an estimator that may contain an unfinished fit."""
     content, error = _try_to_write(estimator)
     if content is None:
         raise ValueError(
@@ -161,7 +168,7 @@ def save(estimator: Any, file: str | os.PathLike[str]) -> None:
             "arrays, lists and dicts of these, the parts of skscratch, and scikit-learn's "
             "estimators, splitters and named scorers; functions and other classes are not."
         ) from error
-    put(Path(file), content)
+    put(file, content)
 
 
 def load(file: str | os.PathLike[str]) -> Any:
@@ -268,31 +275,20 @@ def _text(error: BaseException | None) -> str:
 
 def check_can_write(file: str | os.PathLike[str]) -> None:
     """Raise an OSError if a file cannot be written; remove what killed processes left of it."""
-    path = Path(file)
-    _check_folder(path)
+    path = _target(file)
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder, not a file.")
     for unfinished in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        unfinished.unlink(missing_ok=True)
+        if not _is_being_written(unfinished):
+            unfinished.unlink(missing_ok=True)
     trial = _unfinished(path)
     trial.touch()
     trial.unlink()
 
 
-def _check_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"There is no folder {str(path.parent)!r} to save {path.name!r} in."
-        )
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-
-
-def put(path: Path, content: bytes) -> None:
+def put(file: str | os.PathLike[str], content: bytes) -> None:
     """Write a file next to its destination, then move it there in one step."""
-    _check_folder(path)
+    path = _target(file)
     unfinished = _unfinished(path)
     try:
         with unfinished.open("xb") as stream:
@@ -305,6 +301,35 @@ def put(path: Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def _target(file: str | os.PathLike[str]) -> Path:
+    """Return the path to write to, behind a symbolic link; its folder must exist."""
+    path = Path(os.path.realpath(file))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {str(Path(file).parent)!r} to save {path.name!r} in."
+        )
+    return path
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
+def _is_being_written(unfinished: Path) -> bool:
+    """Return whether the process that began a file may still run."""
+    number = unfinished.name.split(".")[-2].partition("-")[0]
+    # On Windows, the signal 0 would end the process.
+    if os.name != "posix" or not number.isdigit():
+        return True
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
 # Writing.
 
 
@@ -313,6 +338,8 @@ def _try_to_write(value: Any) -> tuple[bytes | None, Exception | None]:
     try:
         content = _write(value)
         _read(content)
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001  the value may hold any class, and raise anything
         return None, error
     return content, None
@@ -575,6 +602,8 @@ def _check_part(part: Any) -> None:
         part.check_format(full_check=True)
     elif isinstance(part, np.random.RandomState | np.random.Generator):
         _check_random(part)
+    elif isinstance(part, SavedFit):
+        part.check()
 
 
 def _check_stack(stack: Stack) -> None:

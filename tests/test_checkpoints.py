@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -177,6 +178,129 @@ def test_a_fit_that_continues_an_earlier_one_is_completed(tmp_path):
     assert persistence.load(file)._saved_fit.n_epochs == N_EPOCHS
 
 
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_fit_may_be_killed_and_resumed_again_and_again(warm_start, tmp_path):
+    file = tmp_path / "fit.skops"
+    whole, killed = (mlp(warm_start=warm_start, noise="masking") for _ in range(2))
+    if warm_start:
+        fit(whole, X, LABELS)
+        fit(killed, X, LABELS)
+    fit(whole, X, LABELS)
+    with pytest.raises(Killed):
+        fit(killed, X, LABELS, callbacks=[Checkpoint(file), KillAfter(2)])
+    for _ in range(2):
+        callbacks = [Checkpoint(file), KillAfter(1)]
+        with pytest.raises(Killed):
+            fit_without_warnings(resume, file, X, LABELS, callbacks=callbacks)
+    assert persistence.load(file)._saved_fit.n_epochs == 4
+    count = Count()
+    resumed = fit_without_warnings(resume, file, X, LABELS, callbacks=count)
+    assert_equal_fits(resumed, whole)
+    assert count.n_epochs == N_EPOCHS - 4
+
+
+def test_ctrl_c_in_a_resumed_fit_keeps_its_epochs(tmp_path):
+    class Press(EpochCallback):
+        def on_epoch(self, record):
+            if record["epoch"] == 4:
+                signal.raise_signal(signal.SIGINT)
+
+    file = tmp_path / "fit.skops"
+    with pytest.raises(Killed):
+        fit(mlp(), X, LABELS, callbacks=[Checkpoint(file), KillAfter(2)])
+    resumed = fit_without_warnings(resume, file, X, LABELS, callbacks=[Press()])
+    assert resumed.stop_reason_ == "interrupted"
+    assert resumed.n_iter_ == len(resumed.history_) == 4
+    half = fit(mlp(max_iter=4), X, LABELS)
+    np.testing.assert_array_equal(resumed.network_.params, half.network_.params)
+
+
+def test_names_of_columns_belong_to_the_data(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    names = [f"pixel {k}" for k in range(X.shape[1])]
+    frame, file = pandas.DataFrame(X, columns=names), tmp_path / "fit.skops"
+    with pytest.raises(Killed):
+        fit(mlp(), frame, LABELS, callbacks=[Checkpoint(file), KillAfter(2)])
+    for other in (X, frame.rename(columns={"pixel 0": "dot 0"})):
+        with pytest.raises(ValueError, match="X is not that of the saved fit: its columns differs"):
+            fit_without_warnings(resume, file, other, LABELS)
+    resumed = fit_without_warnings(resume, file, frame, LABELS)
+    assert_equal_fits(resumed, fit(mlp(), frame, LABELS))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.datetime64("2026-01-01") + LABELS,
+        LABELS % 2 == 0,
+        np.eye(10, dtype=int)[LABELS],
+        sparse.csr_matrix(np.eye(10, dtype=int)[LABELS]),
+        np.zeros(len(X)),
+    ],
+    ids=["dates", "booleans", "indicators", "sparse indicators", "one class"],
+)
+def test_labels_of_any_kind_are_compared(labels, tmp_path):
+    file = tmp_path / "fit.skops"
+    with pytest.raises(Killed):
+        fit(mlp(), X, labels, callbacks=[Checkpoint(file), KillAfter(2)])
+    resumed = fit_without_warnings(resume, file, X, labels)
+    assert_equal_fits(resumed, fit(mlp(), X, labels))
+
+
+def test_the_same_sparse_rows_may_have_other_indices(tmp_path):
+    rows, file = sparse.csr_matrix(X), tmp_path / "fit.skops"
+    with pytest.raises(Killed):
+        fit(mlp(), rows, LABELS, callbacks=[Checkpoint(file), KillAfter(2)])
+    wide = rows.copy()
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    assert_equal_fits(fit_without_warnings(resume, file, wide, LABELS), fit(mlp(), rows, LABELS))
+
+
+@pytest.mark.parametrize("n_before", [0, N_EPOCHS])
+def test_the_estimator_in_the_file_is_fitted_as_far_as_it_is(n_before, tmp_path):
+    file, model = tmp_path / "fit.skops", mlp(warm_start=True)
+    if n_before:
+        fit(model, X, LABELS)
+    with pytest.raises(Killed):
+        fit(model, X, LABELS, callbacks=[Checkpoint(file), KillAfter(4)])
+    half = persistence.load(file)
+    assert half.t_ == (n_before + 4) * len(X)
+    assert half.n_iter_ == 4
+    assert half.best_loss_ == min(half.loss_curve_)
+    assert half.stop_reason_ == "interrupted"
+
+
+def test_saving_a_loaded_checkpoint_forgets_the_fit(tmp_path):
+    file = tmp_path / "fit.skops"
+    with pytest.raises(Killed):
+        fit(mlp(), X, LABELS, callbacks=[Checkpoint(file), KillAfter(2)])
+    # Its parameters might be changed before it is saved.
+    persistence.save(persistence.load(file).set_params(alpha=3.0), file)
+    with pytest.raises(ValueError, match="contains no fit to complete"):
+        resume(file, X, LABELS)
+
+
+@pytest.mark.parametrize("name", ["rng", "first", "n_before", "run"])
+def test_a_damaged_fit_is_refused_when_the_file_is_read(name, tmp_path):
+    file = tmp_path / "fit.skops"
+    with pytest.raises(Killed):
+        fit(mlp(), X, LABELS, callbacks=[Checkpoint(file), KillAfter(2)])
+    half = persistence.load(file)
+    setattr(half._saved_fit, name, "damaged")
+    with pytest.raises(ValueError, match="Cannot save"):
+        persistence.save_with_fit(half, file)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows restricts symbolic links")
+def test_a_symbolic_link_is_followed(tmp_path):
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "fit.skops"
+    link.symlink_to(tmp_path / "far" / "fit.skops")
+    fit(mlp(), X, LABELS, callbacks=[Checkpoint(link)])
+    assert link.is_symlink()
+    assert persistence.load(tmp_path / "far" / "fit.skops")._saved_fit.n_epochs == N_EPOCHS
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -188,6 +312,7 @@ def test_a_fit_that_continues_an_earlier_one_is_completed(tmp_path):
             {"X": X.astype(np.float32)},
             r"X is not .* its dtype differs \(float32 instead of float64",
         ),
+        ({"X": sparse.csr_matrix(X)}, r"its format differs \(sparse instead of dense\)"),
         ({"X": X + 1e-9}, r"X is not that of the saved fit: its content differs\."),
         ({"y": LABELS[::-1]}, r"y is not that of the saved fit: its content differs\."),
         ({"sample_weight": WEIGHT[::-1]}, r"sample_weight is not .* its content differs\."),
@@ -245,7 +370,9 @@ def test_a_checkpoint_predicts_and_its_fit_begins_anew(tmp_path):
 def test_a_file_of_the_wrong_kind_is_named(tmp_path):
     file = tmp_path / "model.skops"
     persistence.save(fit(mlp(), X, LABELS), file)
-    with pytest.raises(ValueError, match="holds a MLPClassifier, but no fit to complete"):
+    with pytest.raises(
+        ValueError, match="contains no fit to complete, only a fitted MLPClassifier"
+    ):
         resume(file, X, LABELS)
     file.write_bytes(b"no archive")
     with pytest.raises(ValueError, match="not an estimator saved by"):
@@ -282,13 +409,20 @@ def test_a_missing_folder_is_refused_before_training(callback, tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    left = tmp_path / ".fit.skops.0123abcd.part"
-    left.write_bytes(b"half")
-    other = tmp_path / ".other.skops.0123abcd.part"
-    other.write_bytes(b"half")
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    names = {
+        f".fit.skops.{ended.pid}-0123abcd.part": os.name != "posix",
+        # Other processes may be writing these.
+        f".fit.skops.{os.getpid()}-0123abcd.part": True,
+        ".fit.skops.1-0123abcd.part": True,
+        ".fit.skops.word.part": True,
+        f".other.skops.{ended.pid}-0123abcd.part": True,
+    }
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
     fit(mlp(), X, LABELS, callbacks=[Checkpoint(tmp_path / "fit.skops")])
-    assert not left.exists()
-    assert other.exists()
+    assert {name: (tmp_path / name).exists() for name in names} == names
 
 
 def test_a_full_disk_warns_and_training_goes_on(tmp_path, monkeypatch):
@@ -317,6 +451,98 @@ def test_a_read_only_folder_is_refused_before_training(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError):
         mlp().set_callbacks(Checkpoint(tmp_path / "fit.skops")).fit(X, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("error", "n_written", "ends"),
+    [(MemoryError(), 0, False), (ValueError("no"), 0, True), (ValueError("no"), 2, False)],
+)
+def test_only_a_first_file_that_cannot_be_saved_ends_the_fit(
+    error, n_written, ends, tmp_path, monkeypatch
+):
+    file, real, calls = tmp_path / "fit.skops", persistence.save_with_fit, []
+
+    def fails(*arguments):
+        calls.append(None)
+        if len(calls) > n_written:
+            raise error
+        real(*arguments)
+
+    monkeypatch.setattr(persistence, "save_with_fit", fails)
+    if ends:
+        with pytest.raises(ValueError, match="no"):
+            fit(mlp(), X, LABELS, callbacks=[Checkpoint(file)])
+        return
+    model, messages = fit_recording(mlp().set_callbacks(Checkpoint(file)))
+    assert model.n_iter_ == N_EPOCHS
+    (message,) = [text for text in messages if "written" in text]
+    assert message.startswith(f"The checkpoint of epoch {n_written + 1} was not written: ")
+
+
+def test_a_line_that_was_written_in_part_is_replaced(tmp_path):
+    log = tmp_path / "history.jsonl"
+
+    class Damage(EpochCallback):
+        def on_epoch(self, record):
+            if record["epoch"] == 3:
+                with log.open("a") as stream:
+                    stream.write('{"epoch": 4, "lo')
+
+    model = fit(mlp(), X, LABELS, callbacks=[HistoryLog(log), Damage()])
+    assert [json.loads(line) for line in log.read_text().splitlines()] == model.history_
+
+
+def test_a_log_never_mixes_two_fits(tmp_path, monkeypatch):
+    log, real, calls = tmp_path / "history.jsonl", persistence.put, []
+    log.write_text('{"epoch": 1, "loss": 999}\n\xff')
+
+    def fails_once(*arguments):
+        calls.append(None)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        real(*arguments)
+
+    monkeypatch.setattr(persistence, "put", fails_once)
+    model, _ = fit_recording(mlp().set_callbacks(HistoryLog(log)))
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert records == model.history_[1:]
+
+
+def test_a_log_is_json_even_if_training_diverges(tmp_path):
+    log = tmp_path / "history.jsonl"
+    model = MLPRegressor(
+        hidden_layer_sizes=(5,),
+        solver="sgd",
+        learning_rate_init=5.0,
+        early_stopping=True,
+        **(ENDLESS | {"max_iter": 50}),
+    )
+    fit(model, X, LABELS * 100.0, callbacks=[HistoryLog(log)])
+    assert model.stop_reason_ == "diverged"
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    records = [json.loads(line, parse_constant=refuse) for line in log.open()]
+    assert records[-1]["loss"] is None
+    assert len(records) == model.n_iter_
+
+
+def test_a_record_is_read_without_the_others(monkeypatch):
+    records = []
+
+    class Keep(EpochCallback):
+        def on_epoch(self, record):
+            records.append(record)
+
+    def whole_history(estimator):
+        raise AssertionError("the whole history was built")
+
+    model = mlp()
+    with monkeypatch.context() as patch:
+        patch.setattr(MLPClassifier, "history_", property(whole_history))
+        fit(model, X, LABELS, callbacks=[Keep()])
+    assert records == model.history_
 
 
 def test_several_callbacks_work_together(tmp_path):

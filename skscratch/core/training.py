@@ -25,6 +25,8 @@ from skscratch.core.schedules import Clock, Constant, Schedule
 from skscratch.core.update import Step
 from skscratch.core.workers import MAX_SHARDS, Workers
 
+RUN_COLUMNS = ("losses", "scores", "rates", "norms")
+
 
 class DivergenceError(ValueError):
     """Training has reached values that are not finite."""
@@ -91,9 +93,13 @@ class TrainingRun:
         """Number of epochs run."""
         return len(self.losses)
 
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the columns of the history by name."""
+        return {name: getattr(self, name) for name in RUN_COLUMNS}
+
     def cut(self, n_epochs: int) -> None:
         """Forget what happened after so many epochs."""
-        for column in (self.losses, self.scores, self.rates, self.norms):
+        for column in self.columns().values():
             del column[n_epochs:]
 
 

@@ -7,6 +7,7 @@ resuming, early stopping, callbacks and threads are handled here, once.
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import warnings
 from abc import abstractmethod
@@ -47,8 +48,9 @@ from skscratch.estimators._checkpoint import (
     RESUMED,
     RUNNING,
     SAVED,
-    DataDigests,
     SavedFit,
+    check_same_data,
+    description,
     needs_training_state,
     saved_state,
 )
@@ -75,6 +77,13 @@ SMALLER_RATE = ", or choose a smaller learning_rate_init"
 # Values recorded for each epoch.
 HISTORY = ("loss", "validation_loss", "validation_score", "learning_rate", "gradient_norm")
 HISTORY_LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    # A lock that another thread holds would never be released in the child.
+    os.register_at_fork(
+        before=HISTORY_LOCK.acquire,
+        after_in_parent=HISTORY_LOCK.release,
+        after_in_child=HISTORY_LOCK.release,
+    )
 # Sparse rows to predict for at a time, and bytes for them with the largest number of threads. They
 # need less memory than dense ones, but each block has a cost.
 SPARSE_PREDICT_ROWS, SPARSE_MEMORY = 2048, 1 << 29
@@ -122,10 +131,6 @@ class FitData:
         if self.chosen is not None:
             self.rows = RowSubset(self.rows, self.chosen)
         self.target: Rows = self.rows if self.encoded is None else as_rows(self.encoded)
-
-    def contents(self) -> tuple[Any, Any, Any]:
-        """Return X, y and the weights."""
-        return self.X, self.y, self.weight
 
     def selected_rows(self) -> Any:
         """Return the selected rows of X, in the user's form."""
@@ -195,6 +200,9 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         """Return the labels that stratify the early-stopping split, or None."""
         return None
 
+    def _set_best(self, run: TrainingRun) -> None:
+        """Set the attributes of the best epoch."""
+
     def _after_training(self, run: TrainingRun, data: FitData) -> None:
         """Set the further fitted attributes of an estimator."""
 
@@ -250,7 +258,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
             reached = self._reached()
         data = self._check_data(X, y, sample_weight, reset=first, training=True)
         saves = needs_training_state(getattr(self, CALLBACKS, [])) and not incremental
-        saved = self._fit_to_save(first, rng) if saves else None
+        saved = self._fit_to_save(first, rng, resumed) if saves else None
         architecture = self._architecture(data)
         if first:
             network = architecture.network(data.rows.shape[1], network_dtype(data.X), rng)
@@ -258,7 +266,11 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         else:
             network = self._fitted_network(architecture)
         held_out = self._held_out(validation)
-        _identify_data(saved, resumed, data, held_out)
+        if saved is not None or resumed is not None:
+            found = self._descriptions(data, held_out)
+            if resumed is not None:
+                check_same_data(resumed.data, found)
+            saved = saved and replace(saved, data=found)
         if self.early_stopping and self.solver != "lbfgs" and held_out is None:
             data, held_out = self._split(data, rng)
         _check_weights(data, held_out)
@@ -283,10 +295,23 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
                 "itself. Choose another solver, or several short fits with warm_start=True."
             )
 
-    def _fit_to_save(self, first: bool, rng: RandomDraws) -> SavedFit:
-        """Return what has to be saved of a fit that begins."""
-        n_before = 0 if first else self._n_recorded
-        return SavedFit(copy.deepcopy(rng), first, n_before, {})
+    def _fit_to_save(self, first: bool, rng: RandomDraws, resumed: SavedFit | None) -> SavedFit:
+        """Return what has to be saved of a fit that begins, or goes on, with these draws."""
+        if resumed is not None:
+            return replace(resumed, rng=copy.deepcopy(rng))
+        before = (0, 0) if first else (self._n_recorded, self.t_)
+        return SavedFit(copy.deepcopy(rng), first, *before)
+
+    def _descriptions(self, data: FitData, held_out: FitData | None) -> dict[str, Any]:
+        """Describe the arguments of a fit, by the user's names."""
+        columns, classes = (getattr(self, name, None) for name in ("feature_names_in_", "classes_"))
+        found: dict[str, Any] = {}
+        for part, names in ((data, TRAINING), (held_out, VALIDATION)):
+            X, y, weight = (None,) * 3 if part is None else (part.X, part.encoded, part.weight)
+            found[names.X] = description(X, columns=columns)
+            found[names.y] = description(y, classes=classes)
+            found[names.weight] = description(weight)
+        return found
 
     def _reached(self) -> dict[str, Any]:
         """Return what a saved fit has reached."""
@@ -420,6 +445,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        self._set_best(run)
         self._after_training(run, fit.data)
 
     def _outputs(self, stack: Stack, X: Any, link: Callable[[Array], Array] | None = None) -> Array:
@@ -510,6 +536,12 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
             return None
         return [value for value in self._column(column) if value is not None]
 
+    def _last_record(self) -> dict[str, Any]:
+        """Return the last record of `history_`, without the others."""
+        last = self._n_recorded - 1
+        columns = {name: self._history[name][last] for name in HISTORY}
+        return {"epoch": self._n_recorded, **columns}
+
     @fitted_property
     def history_(self) -> list[dict[str, Any]]:
         """A record for each epoch (iteration, with 'lbfgs') of this fit and those it continues."""
@@ -590,6 +622,7 @@ class Fit:
         """Go on from a saved fit; return its state of training."""
         state: TrainingState = reached["_training_state"]
         self.network.params[:] = reached["network_"].params
+        self.estimator.t_ = saved.rows_before
         self.columns, self.n_recorded = reached["_history"], reached["_n_recorded"]
         self.n_before, self.held_out_losses = saved.n_before, [*saved.held_out_losses]
         self.run, self.n_plateaus = saved.run_to_complete(state), state.clock.plateaus
@@ -607,6 +640,9 @@ class Fit:
         saved = self.saved.after(self.run, self.held_out_losses, every)
         reached = {"network_": self.network, "_training_state": state, SAVED: saved}
         fitted.__dict__.update({**self.attributes(), **reached})
+        fitted.t_ += self.data.rows.shape[0] * self.run.n_epochs
+        fitted.stop_reason_ = STOP_REASONS[self.run.stopped or "interrupted"]
+        fitted._set_best(self.run)
         return fitted
 
     def run_all(self, state: TrainingState, interrupts: Interrupts) -> TrainingRun:
@@ -775,28 +811,6 @@ def _check_weights(data: FitData, held_out: FitData | None) -> None:
                 f"All {name} rows have weight 0. At least one needs a sample_weight and a "
                 "class_weight above 0."
             )
-
-
-def _identify_data(
-    saved: SavedFit | None, resumed: SavedFit | None, data: FitData, held_out: FitData | None
-) -> None:
-    """Note which data a fit has that will be saved, and check those of a fit that was saved."""
-    if saved is None and resumed is None:
-        return
-    digests = _digests(data, held_out)
-    if resumed is not None:
-        DataDigests(resumed.digests).check(digests)
-    if saved is not None:
-        saved.digests = dict(digests)
-
-
-def _digests(data: FitData, held_out: FitData | None) -> DataDigests:
-    """Identify the data of a fit, by the user's names."""
-    X_val, y_val, weight_val = (None,) * 3 if held_out is None else held_out.contents()
-    X, y, weight = data.contents()
-    return DataDigests.of(
-        X=X, y=y, sample_weight=weight, X_val=X_val, y_val=y_val, sample_weight_val=weight_val
-    )
 
 
 def _copy_of_state(state: TrainingState) -> TrainingState:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from skscratch.core.optimizers import checksum_of
-from skscratch.core.training import TrainingRun, TrainingState
+from skscratch.core.training import RUN_COLUMNS, TrainingRun, TrainingState
 from skscratch.estimators._data import content_digest
 from skscratch.estimators._random import RandomDraws
 
@@ -16,8 +17,9 @@ __all__ = [
     "RESUMED",
     "RUNNING",
     "SAVED",
-    "DataDigests",
     "SavedFit",
+    "check_same_data",
+    "description",
     "needs_training_state",
     "saved_state",
 ]
@@ -25,53 +27,56 @@ __all__ = [
 # Attributes of an estimator: the fit under way, the fit that was saved with it, and the one that
 # the next `fit` completes.
 RUNNING, SAVED, RESUMED = "_running_fit", "_saved_fit", "_resumed_fit"
-# What differs -> the data of the call.
-KINDS = ("shape", "dtype", "content")
-# The columns of a run.
-COLUMNS = ("losses", "scores", "rates", "norms")
+CONTENT = "content"
+
+# Argument of a fit -> what there is to know about it -> its value. None: it was not given.
+Descriptions = dict[str, dict[str, str] | None]
 
 
-class DataDigests(dict[str, tuple[str, str, str] | None]):
-    """Shape, dtype and a digest of each argument of a fit; None if it was not given."""
+def description(data: Any, **names: Any) -> dict[str, str] | None:
+    """Return format, shape, dtype, names and a digest of data, or None if there are none.
 
-    @classmethod
-    def of(cls, **data: Any) -> DataDigests:
-        """Return the digests of some arguments."""
-        return cls({name: _digest(value) for name, value in data.items()})
-
-    def check(self, given: DataDigests) -> None:
-        """Raise a ValueError that names the argument if other data are given."""
-        for name, saved in self.items():
-            now = given[name]
-            if saved is None or now is None:
-                if saved is not now:
-                    there, here = ("", "no ") if now is None else ("no ", "")
-                    raise ValueError(
-                        f"The saved fit had {there}{name}, but the call has {here}{name}. Resuming "
-                        "needs the data of the fit."
-                    )
-                continue
-            for kind, before, after in zip(KINDS, saved, now, strict=True):
-                if before != after:
-                    change = "" if kind == "content" else f" ({after} instead of {before})"
-                    raise ValueError(
-                        f"{name} is not that of the saved fit: its {kind} differs{change}. "
-                        "Resuming needs the data of the fit."
-                    )
-
-
-def _digest(value: Any) -> tuple[str, str, str] | None:
-    if value is None:
+    `names` are those of columns or classes; None if there are none.
+    """
+    if data is None:
         return None
-    if value.dtype.kind == "O":
-        # The bytes of objects are addresses.
-        value = np.asarray(value).astype(str)
-    return str(value.shape), str(value.dtype), content_digest(value)
+    found = {"shape": str(data.shape), "dtype": str(data.dtype)}
+    if sparse.issparse(data):
+        found["format"] = "sparse"
+        indices = (part.astype(np.int64) for part in (data.indices, data.indptr))
+        content = content_digest(data.data, *indices)
+    else:
+        found["format"] = "dense"
+        content = content_digest(data)
+    for kind, values in names.items():
+        found[kind] = "none" if values is None else str(np.asarray(values).astype(str).tolist())
+    return found | {CONTENT: content}
+
+
+def check_same_data(saved: Descriptions, given: Descriptions) -> None:
+    """Raise a ValueError that names the argument if other data are given than were saved."""
+    for name, before in saved.items():
+        now = given[name]
+        if before is None or now is None:
+            if before is not now:
+                there, here = ("", "no ") if now is None else ("no ", "")
+                raise ValueError(
+                    f"The saved fit had {there}{name}, but the call has {here}{name}. A fit can "
+                    "only be completed with its own data."
+                )
+            continue
+        for kind, value in before.items():
+            if now[kind] != value:
+                change = "" if kind == CONTENT else f" ({now[kind]} instead of {value})"
+                raise ValueError(
+                    f"{name} is not that of the saved fit: its {kind} differs{change}. A fit can "
+                    "only be completed with its own data."
+                )
 
 
 @dataclass
 class SavedFit:
-    """A fit between two epochs: all that its attributes do not hold.
+    """A fit between two epochs: all that the estimator's attributes do not hold.
 
     Parameters
     ----------
@@ -79,10 +84,10 @@ class SavedFit:
         The random numbers as they were before the fit.
     first : bool
         Whether the fit began with a new network.
-    n_before : int
-        Epochs of earlier fits in the history.
-    digests : dict
-        Shape, dtype and digest of the data.
+    n_before, rows_before : int
+        Epochs of earlier fits in the history, and rows that they have seen.
+    data : dict
+        Description of each argument.
     run : dict of str to list
         Losses, scores, learning rates and norms of the epochs so far.
     stopped : str or None
@@ -96,7 +101,8 @@ class SavedFit:
     rng: RandomDraws
     first: bool
     n_before: int
-    digests: dict[str, Any]
+    rows_before: int
+    data: Descriptions = field(default_factory=dict)
     run: dict[str, list[Any]] = field(default_factory=dict)
     stopped: str | None = None
     held_out_losses: list[float] = field(default_factory=list)
@@ -104,9 +110,12 @@ class SavedFit:
 
     def after(self, run: TrainingRun, held_out_losses: list[float], every: int) -> SavedFit:
         """Return the same fit after some epochs."""
-        columns = {name: getattr(run, name) for name in COLUMNS}
         return replace(
-            self, run=columns, stopped=run.stopped, held_out_losses=held_out_losses, every=every
+            self,
+            run=dict(run.columns()),
+            stopped=run.stopped,
+            held_out_losses=held_out_losses,
+            every=every,
         )
 
     @property
@@ -117,13 +126,29 @@ class SavedFit:
     def run_to_complete(self, state: TrainingState) -> TrainingRun:
         """Return the run so far."""
         run = TrainingRun(state, stopped=self.stopped)
-        for name in COLUMNS:
-            setattr(run, name, [*self.run[name]])
+        for name, column in run.columns().items():
+            column.extend(self.run[name])
         return run
+
+    def check(self) -> None:
+        """Raise a ValueError unless all values are of the kinds that a fit saves."""
+        columns = [*self.run.values(), self.held_out_losses]
+        if not (
+            isinstance(self.rng, RandomDraws)
+            and isinstance(self.first, bool)
+            and all(
+                isinstance(number, int) and number >= 0
+                for number in (self.n_before, self.rows_before, self.every)
+            )
+            and self.run.keys() == set(RUN_COLUMNS)
+            and all(isinstance(column, list) for column in columns)
+            and len({len(self.run[name]) for name in ("losses", "rates", "norms")}) == 1
+        ):
+            raise ValueError("The saved fit is damaged.")
 
 
 def saved_state(state: TrainingState, params: Any) -> TrainingState:
-    """Return a state to save, with the parameters that belong to it."""
+    """Return a state to save, with the checksum of the parameters that belong to it."""
     optimizer = state.optimizer
     checksum = checksum_of(params) if optimizer.optimizer.swaps else None
     return replace(

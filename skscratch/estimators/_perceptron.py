@@ -200,7 +200,7 @@ class MultilayerPerceptron(ModelReaderMixin, TransformerMixin, NetworkEstimator)
             )
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
 
-    def _after_training(self, run: TrainingRun, data: FitData) -> None:
+    def _set_best(self, run: TrainingRun) -> None:
         best = run.state
         self.best_validation_score_ = best.best_score if run.scores else None
         self.best_loss_ = None if run.scores else best.best_loss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,16 @@ class RandomDraws:
         return np.random.default_rng(seed).spawn(n)
 
     def copy(self) -> RandomDraws:
-        """Return a copy to draw from; from then on, the original must not be drawn from."""
-        copied = RandomDraws(self._source if self._copies and self._state is None else self.state)
-        copied._copies, copied._order = True, self._order
+        """Return a copy to draw from; from then on, the original must not be drawn from.
+
+        A generator of the caller's may still be drawn from elsewhere: it is copied at once.
+        """
+        copied = RandomDraws(self._source)
+        copied._order = self._order
+        if self._copies:
+            copied._source, copied._copies = self._state or self._source, True
+        elif self._state is not None or not isinstance(self._source, Integral):
+            copied._state, copied._copies = _copied(self.state), True
         return copied
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,11 +104,12 @@ class CopiedGenerators(Sequence[np.random.Generator]):
 
 def _copied_generator(rng: np.random.Generator) -> np.random.Generator:
     bits = rng.bit_generator
-    if type(bits) is not np.random.PCG64:
+    if type(bits) is not np.random.PCG64 or type(bits.seed_seq) is not np.random.SeedSequence:
         return copy.deepcopy(rng)
     # A fourth of the time of a deep copy.
+    # Generators that are spawned from the copy depend on a counter in it.
     seed: Any = bits.seed_seq
-    copied = np.random.PCG64(seed)
+    copied = np.random.PCG64(np.random.SeedSequence(**seed.state))
     copied.state = bits.state
     return np.random.Generator(copied)
 

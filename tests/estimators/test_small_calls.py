@@ -49,6 +49,20 @@ def test_a_copy_draws_what_the_original_would(random_state, n_copies, drawn):
     assert draws(original) == expected
 
 
+def test_a_copy_does_not_depend_on_what_else_the_caller_draws():
+    state = np.random.RandomState(0)
+    copied = RandomDraws(state).copy()
+    expected = draws(RandomDraws(np.random.RandomState(0)))
+    state.rand(10)
+    assert draws(copied) == expected
+
+
+def test_generators_that_are_spawned_from_copies_are_independent_of_each_other():
+    originals = np.random.default_rng(0).spawn(1)
+    first, second = (CopiedGenerators(originals)[0].spawn(1)[0].random() for _ in range(2))
+    assert first == second
+
+
 def test_one_row_draws_nothing():
     state = np.random.RandomState(0)
     RandomDraws(state).permutation(1)
