@@ -1,6 +1,7 @@
 """Fits that are saved between two epochs and completed by another process."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -628,39 +629,39 @@ def test_a_limit_of_the_file_size_warns_and_training_goes_on(tmp_path):
 
 
 N_KILLS, LONG = 100, 60
-PROGRAM = f"""
-import sys, warnings
-from sklearn.datasets import load_digits
-from skscratch import MLPClassifier
-from skscratch.callbacks import Checkpoint
-warnings.simplefilter("ignore")
-X, y = load_digits(return_X_y=True)
-model = MLPClassifier((64,), max_iter={LONG}, n_iter_no_change=999, random_state=0, noise="masking")
-model.set_callbacks(Checkpoint(sys.argv[1])).fit(X / 16, y)
-"""
+NIGHT = {"max_iter": LONG, "n_iter_no_change": 999, "random_state": 0, "noise": "masking"}
+
+
+def train_all_night(file, digits, labels):
+    fit(MLPClassifier((64,), **NIGHT), digits, labels, callbacks=[Checkpoint(file)])
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs forks")
 def test_kills_at_random_moments(tmp_path):
     digits, labels = load_digits(return_X_y=True)
-    options = {"max_iter": LONG, "n_iter_no_change": 999, "random_state": 0, "noise": "masking"}
-    whole = fit(MLPClassifier((64,), **options), digits / 16, labels)
-    rng, n_saved = np.random.default_rng(0), []
-    n_unfinished = 0
-    for k in range(N_KILLS):
-        folder = tmp_path / str(k)
-        folder.mkdir()
+    digits = digits / 16
+    whole = fit(MLPClassifier((64,), **NIGHT), digits, labels)
+    # A child that is forked need not import anything.
+    persistence.import_skops()
+    fork = multiprocessing.get_context("fork")
+    rng, n_saved, n_unfinished = np.random.default_rng(0), [], 0
+    while len(n_saved) < N_KILLS:
+        folder = tmp_path / str(len(n_saved))
+        folder.mkdir(exist_ok=True)
         file = folder / "fit.skops"
-        with subprocess.Popen([sys.executable, "-c", PROGRAM, str(file)]) as process:
-            while not file.exists():
-                assert process.poll() is None
-                time.sleep(0.001)
-            time.sleep(rng.uniform(0, 1))
-            process.kill()
+        process = fork.Process(target=train_all_night, args=(file, digits, labels))
+        process.start()
+        time.sleep(rng.uniform(0, 2))
+        assert process.is_alive()
+        process.kill()
+        process.join()
         n_unfinished += len(list(folder.glob(".*.part")))
+        if not file.exists():
+            continue
         n_saved.append(persistence.load(file)._saved_fit.n_epochs)
         count = Count()
-        resumed = fit_without_warnings(resume, file, digits / 16, labels, callbacks=[count])
+        resumed = fit_without_warnings(resume, file, digits, labels, callbacks=[count])
         np.testing.assert_array_equal(resumed.network_.params, whole.network_.params)
         assert count.n_epochs == LONG - n_saved[-1]
     print(

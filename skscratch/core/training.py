@@ -234,15 +234,21 @@ def train(
             if interrupts is None or not epoch.can_restore:
                 raise
             run.stopped, interrupts.requested = "interrupted", True
-        if run.stopped == "interrupted":
-            epoch.restore(run)
-            state.optimizer = optimizer.start(params)
-        state.optimizer.checksum = checksum_of(params) if optimizer.swaps else None
-        if keep_best and state.best_params is not None:
-            params[:] = state.best_params
-        if not math.isfinite(float(np.add.reduce(params))):
-            raise _divergence(state.clock)
+        _finish(run, epoch, keep_best)
     return run
+
+
+def _finish(run: TrainingRun, epoch: _Epoch, keep_best: bool) -> None:
+    """Leave the network with the parameters, and the state with what belongs to them."""
+    state, optimizer, params = run.state, epoch.step.optimizer, epoch.params
+    if run.stopped == "interrupted":
+        epoch.restore(run)
+        state.optimizer = optimizer.start(params)
+    state.optimizer.checksum = checksum_of(params) if optimizer.swaps else None
+    if keep_best and state.best_params is not None:
+        params[:] = state.best_params
+    if not math.isfinite(float(np.add.reduce(params))):
+        raise _divergence(state.clock)
 
 
 def _run_epochs(
