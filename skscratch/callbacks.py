@@ -168,8 +168,9 @@ class Checkpoint(_FileCallback):
     Raises
     ------
     ValueError
-        If the estimator trains without epochs (solver='lbfgs', `LinearSVM`), or holds something
-        that cannot be saved. It is raised when the fit begins, or at the first file.
+        If the estimator trains without epochs (solver='lbfgs', and `LinearSVM` unless by 'sgd'), or
+        holds something that cannot be saved. It is raised when the fit begins, or at the first
+        file.
     OSError
         If the folder does not exist or cannot be written to when the fit begins.
     ImportError
@@ -226,7 +227,7 @@ class Checkpoint(_FileCallback):
         check = getattr(estimator, "_check_saves_fits", None)
         if check is None:
             raise ValueError(
-                f"Checkpoint needs an estimator that trains a network; "
+                f"Checkpoint needs an estimator that trains in epochs; "
                 f"{type(estimator).__name__} does not."
             )
         check()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn import clone
+from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
 from sklearn.pipeline import make_pipeline
 
@@ -23,6 +24,8 @@ from skscratch.core.optimizers import Optimizer
 
 pytest.importorskip("sklearn.callback")
 pytest.importorskip("skops")
+
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 
 from skscratch.callbacks import Checkpoint, EpochCallback, HistoryLog, resume
 
@@ -58,6 +61,15 @@ class Count(EpochCallback):
 
     def on_epoch(self, record):
         self.n_epochs += 1
+
+
+class Epochless(CallbackSupportMixin, BaseEstimator):
+    """An estimator of someone else, with callbacks but without epochs."""
+
+    @with_callbacks
+    def fit(self, X, y):
+        self._init_callback_context()
+        return self
 
 
 def mlp(**options):
@@ -177,6 +189,47 @@ def test_a_fit_that_continues_an_earlier_one_is_completed(tmp_path):
     assert len(resumed.history_) == 2 * N_EPOCHS
     # Without other callbacks, the rest of the fit is saved too.
     assert persistence.load(file)._saved_fit.n_epochs == N_EPOCHS
+
+
+SVMS = {
+    "squared hinge": {},
+    "hinge, averaged": {"loss": "hinge", "average": True},
+    "Crammer and Singer": {"multi_class": "crammer_singer", "loss": "hinge"},
+    "balanced, without intercept": {"class_weight": "balanced", "fit_intercept": False},
+    "threads": {"n_jobs": 2},
+}
+
+
+@pytest.mark.parametrize("rows", [X, X.astype(np.float32), sparse.csr_matrix(X)])
+@pytest.mark.parametrize("name", SVMS)
+def test_a_linear_svm_by_mini_batches_is_completed(name, rows, tmp_path):
+    def svm():
+        return LinearSVM(solver="sgd", max_iter=12, tol=1e-12, random_state=0, **SVMS[name])
+
+    file, count = tmp_path / "fit.skops", Count()
+    whole = fit(svm(), rows, LABELS, sample_weight=WEIGHT)
+    callbacks = [Checkpoint(file, every=3), KillAfter(8)]
+    with pytest.raises(Killed):
+        fit(svm(), rows, LABELS, callbacks=callbacks, sample_weight=WEIGHT)
+    half = persistence.load(file)
+    assert half.n_iter_ == 6
+    assert half.predict(rows).shape == LABELS.shape
+    with pytest.raises(ValueError, match="y is not that of the saved fit: its content differs"):
+        resume(file, rows, LABELS[::-1], sample_weight=WEIGHT)
+    for n_epochs in (2, 99):
+        callbacks = [Checkpoint(file), count, KillAfter(n_epochs)]
+        try:
+            resumed = fit_without_warnings(
+                resume, file, rows, LABELS, sample_weight=WEIGHT, callbacks=callbacks
+            )
+        except Killed:
+            continue
+    assert count.n_epochs == 12 - 6
+    np.testing.assert_array_equal(resumed.coef_, whole.coef_)
+    np.testing.assert_array_equal(resumed.intercept_, whole.intercept_)
+    for attribute in ("n_iter_", "objective_", "dual_gap_"):
+        assert getattr(resumed, attribute) == getattr(whole, attribute)
+    assert not {"_running_fit", "_saved_fit", "_resumed_fit"} & vars(resumed).keys()
 
 
 @pytest.mark.parametrize("warm_start", [False, True])
@@ -386,7 +439,8 @@ def test_a_file_of_the_wrong_kind_is_named(tmp_path):
     ("model", "message"),
     [
         (mlp(solver="lbfgs"), "solver='lbfgs' cannot be saved"),
-        (LinearSVM(), "needs an estimator that trains a network; LinearSVM does not"),
+        (LinearSVM(), "in epochs with solver='sgd' only, got 'auto'"),
+        (Epochless(), "needs an estimator that trains in epochs; Epochless does not"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_at_once(model, message, tmp_path):

@@ -50,6 +50,7 @@ from skscratch.estimators._checkpoint import (
     SAVED,
     SavedFit,
     check_same_data,
+    copy_to_save,
     description,
     needs_training_state,
     saved_state,
@@ -60,7 +61,6 @@ from skscratch.estimators._parameters import TrainingParameters, recipe_of
 from skscratch.estimators._plan import Architecture, Training
 from skscratch.estimators._random import CopiedGenerators, RandomDraws
 from skscratch.estimators._sklearn import (
-    CALLBACK_PREFIXES,
     CALLBACKS,
     CallbackSupportMixin,
     FitTasks,
@@ -632,12 +632,9 @@ class Fit:
         """Return the estimator as it is between two epochs, to be written to a file."""
         assert self.saved is not None
         assert self.run is not None
-        fitted: NetworkEstimator = copy_of(self.estimator)
-        for name in list(vars(fitted)):
-            if name.startswith((RUNNING, *CALLBACK_PREFIXES)):
-                del fitted.__dict__[name]
+        fitted: NetworkEstimator = copy_to_save(self.estimator)
         state = saved_state(self.run.state, self.network.params)
-        saved = self.saved.after(self.run, self.held_out_losses, every)
+        saved = self.saved.after(self.run, every, held_out_losses=self.held_out_losses)
         reached = {"network_": self.network, "_training_state": state, SAVED: saved}
         fitted.__dict__.update({**self.attributes(), **reached})
         fitted.t_ += self.data.rows.shape[0] * self.run.n_epochs

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from skscratch.core.functions import Array
 from skscratch.core.optimizers import checksum_of
 from skscratch.core.training import RUN_COLUMNS, TrainingRun, TrainingState
 from skscratch.estimators._data import content_digest
 from skscratch.estimators._random import RandomDraws
+from skscratch.estimators._sklearn import CALLBACK_PREFIXES
+from skscratch.estimators._state import copy_of
 
 __all__ = [
     "RESUMED",
@@ -19,6 +22,7 @@ __all__ = [
     "SAVED",
     "SavedFit",
     "check_same_data",
+    "copy_to_save",
     "description",
     "needs_training_state",
     "saved_state",
@@ -96,6 +100,10 @@ class SavedFit:
         Losses of the validation set.
     every : int
         Epochs from one file to the next.
+    params : ndarray or None
+        Parameters of the network, if the estimator does not keep it.
+    state : TrainingState or None
+        Its state of training.
     """
 
     rng: RandomDraws
@@ -107,16 +115,13 @@ class SavedFit:
     stopped: str | None = None
     held_out_losses: list[float] = field(default_factory=list)
     every: int = 1
+    params: Array | None = None
+    state: TrainingState | None = None
 
-    def after(self, run: TrainingRun, held_out_losses: list[float], every: int) -> SavedFit:
+    def after(self, run: TrainingRun, every: int, **changes: Any) -> SavedFit:
         """Return the same fit after some epochs."""
-        return replace(
-            self,
-            run=dict(run.columns()),
-            stopped=run.stopped,
-            held_out_losses=held_out_losses,
-            every=every,
-        )
+        columns = dict(run.columns())
+        return replace(self, run=columns, stopped=run.stopped, every=every, **changes)
 
     @property
     def n_epochs(self) -> int:
@@ -145,6 +150,15 @@ class SavedFit:
             and len({len(self.run[name]) for name in ("losses", "rates", "norms")}) == 1
         ):
             raise ValueError("The saved fit is damaged.")
+
+
+def copy_to_save(estimator: Any) -> Any:
+    """Return a copy of an estimator under training, without what belongs to this process."""
+    copied = copy_of(estimator)
+    for name in list(vars(copied)):
+        if name.startswith((RUNNING, *CALLBACK_PREFIXES)):
+            del copied.__dict__[name]
+    return copied
 
 
 def saved_state(state: TrainingState, params: Any) -> TrainingState:

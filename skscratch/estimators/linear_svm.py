@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -31,10 +33,22 @@ from skscratch.estimators._available import (
     available_if,
     check_streamed_weights,
 )
+from skscratch.estimators._checkpoint import (
+    RESUMED,
+    RUNNING,
+    SAVED,
+    SavedFit,
+    check_same_data,
+    copy_to_save,
+    description,
+    needs_training_state,
+    saved_state,
+)
 from skscratch.estimators._data import check_rows, check_weight, with_constant
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import (
+    CALLBACKS,
     CallbackSupportMixin,
     FitTasks,
     Interval,
@@ -92,6 +106,24 @@ def _check_partial_fit(estimator: Any) -> None:
     if estimator._is_l1:
         raise UnavailableError(f"partial_fit {ONLY_L2} penalty='l2', got penalty='l1'.")
     check_streamed_weights(estimator)
+
+
+@dataclass
+class _RunningFit:
+    """A fit by 'sgd' between two epochs."""
+
+    estimator: LinearSVM
+    params: Array
+    run: TrainingRun
+    saved: SavedFit
+
+    def snapshot(self, every: int) -> LinearSVM:
+        """Return the estimator as it is between two epochs, to be written to a file."""
+        fitted: LinearSVM = copy_to_save(self.estimator)
+        state = saved_state(self.run.state, self.params)
+        saved = self.saved.after(self.run, every, params=self.params, state=state)
+        fitted.__dict__[SAVED] = saved
+        return fitted
 
 
 class LinearSVM(
@@ -301,6 +333,8 @@ class LinearSVM(
         LinearSVM
             The fitted estimator.
         """
+        resumed: SavedFit | None = self.__dict__.pop(RESUMED, None)
+        self.__dict__.pop(SAVED, None)
         X, y, weight = self._check_data(X, y, sample_weight, reset=True)
         targets = SignTargets(y)
         if len(targets.classes) < 2:
@@ -322,7 +356,9 @@ class LinearSVM(
             {"X": X, "y": y, "metadata": None},
             lambda: {"coef_": self.coef_, "intercept_": self.intercept_},
         )
-        fit = self._fit_sgd if self.solver == "sgd" else self._fit_newton
+        fit: Callable[..., None] = self._fit_newton
+        if self.solver == "sgd":
+            fit = partial(self._fit_sgd, weight=weight, resumed=resumed)
         try:
             fit(X, targets, index, cost, before, tasks)
             tasks.finish()
@@ -597,6 +633,22 @@ class LinearSVM(
 
     # Mini-batches: a dense layer and a hinge loss, trained like any network.
 
+    def _check_saves_fits(self) -> None:
+        """Raise a ValueError if a fit cannot be saved between two epochs."""
+        if self.solver != "sgd":
+            raise ValueError(
+                f"LinearSVM trains in epochs with solver='sgd' only, got {self.solver!r}. Newton's "
+                "method takes few iterations, which are not saved."
+            )
+
+    def _descriptions(self, X: Any, index: Array, weight: Array | None) -> dict[str, Any]:
+        """Describe the arguments of a fit, by the user's names."""
+        return {
+            "X": description(X, columns=getattr(self, "feature_names_in_", None)),
+            "y": description(index, classes=self.classes_),
+            "sample_weight": description(weight),
+        }
+
     def _train(
         self,
         X: Any,
@@ -605,8 +657,10 @@ class LinearSVM(
         cost: Array,
         before: tuple[Array, Array] | None,
         tasks: FitTasks,
+        rng: RandomDraws,
+        resumed: SavedFit | None,
+        saved: SavedFit | None,
     ) -> tuple[Network, TrainingRun]:
-        rng = RandomDraws(self.random_state)
         interrupts = begin_training()
         total = float(cost.sum()) / self.C
         network, loss = self._network(X, before), self._sgd_loss()
@@ -633,8 +687,14 @@ class LinearSVM(
                 return False
             self._store(network)
             self.n_iter_ = run.n_epochs
+            if saved is not None:
+                self.__dict__[RUNNING] = _RunningFit(self, network.params, run, saved)
             return tasks.end()
 
+        begun = None
+        if resumed is not None and resumed.state is not None:
+            begun = resumed.run_to_complete(resumed.state)
+            network.params[:] = resumed.params
         run = train(
             objective,
             X if self._appends_constant(X) else self._with_constant(X),
@@ -649,8 +709,10 @@ class LinearSVM(
             on_epoch=after,
             n_threads=thread_count(self.n_jobs),
             state=state,
+            run=begun,
             interrupts=interrupts,
         )
+        self.__dict__.pop(RUNNING, None)
         return network, run
 
     def _appends_constant(self, X: Any) -> bool:
@@ -797,8 +859,20 @@ class LinearSVM(
         cost: Array,
         before: tuple[Array, Array] | None,
         tasks: FitTasks,
+        weight: Array | None,
+        resumed: SavedFit | None,
     ) -> None:
-        network, run = self._train(X, targets, index, cost, before, tasks)
+        rng = RandomDraws(self.random_state) if resumed is None else resumed.rng
+        saved = None
+        saves = needs_training_state(getattr(self, CALLBACKS, []))
+        if saves or resumed is not None:
+            data = self._descriptions(X, index, weight)
+            if resumed is not None:
+                check_same_data(resumed.data, data)
+            if saves:
+                begun = resumed or SavedFit(rng, first=True, n_before=0, rows_before=0)
+                saved = replace(begun, rng=copy.deepcopy(rng), data=data)
+        network, run = self._train(X, targets, index, cost, before, tasks, rng, resumed, saved)
         self._store(network)
         self.n_iter_ = max(1, run.n_epochs)
         reached = self._solution_before(X.shape[1])
