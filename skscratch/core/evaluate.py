@@ -173,7 +173,7 @@ class Evaluator:
 
             def take() -> None:
                 for shard, place in zip(self._shards, cuts, strict=False):
-                    shard.take(rows, place)
+                    shard.take(rows, place.start, place.stop)
 
             self.workers.run_ahead(take)
 
@@ -275,19 +275,19 @@ class _Shard:
                 self.grad += self.ws.grad
         return value
 
-    def take(self, rows: Index, place: slice) -> _LastRows:
-        """Return these rows and their targets; they are taken only once."""
-        last, start, stop = self._last, place.start, place.stop
-        if last.rows is not rows or last.start != start:
-            last.rows = None
-            last.x, last.t = self._take(within(rows, start, stop), stop - start)
-            last.rows, last.start = rows, start
-        return last
+    def take(self, rows: Index, start: int, stop: int) -> None:
+        """Take these rows and their targets."""
+        last = self._last
+        last.rows = None
+        last.x, last.t = self._take(within(rows, start, stop), stop - start)
+        last.rows, last.start = rows, start
 
     def _block(
         self, rows: Index, start: int, stop: int, weight: Array | None, total: float
     ) -> float:
-        last = self.take(rows, slice(start, stop))
+        last = self._last
+        if last.rows is not rows or last.start != start:
+            self.take(rows, start, stop)
         if weight is not None:
             weight = weight[start:stop]
         return self.term(last.x, last.t, self.ws, weight, total)
