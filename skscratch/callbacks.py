@@ -195,7 +195,9 @@ class Checkpoint(_FileCallback):
     >>> from skscratch import MLPClassifier
     >>> from skscratch.callbacks import Checkpoint, resume
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = MLPClassifier(max_iter=20, n_iter_no_change=20, random_state=0)
+    >>> model = MLPClassifier(
+    ...     max_iter=20, n_iter_no_change=20, learning_rate="one_cycle", random_state=0
+    ... )
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder) / "fit.skops"
     ...     model = model.set_callbacks(Checkpoint(file, every=15)).fit(X, y)
@@ -355,7 +357,9 @@ class HistoryLog(_FileCallback):
     >>> from sklearn.datasets import load_iris
     >>> from skscratch import MLPClassifier
     >>> from skscratch.callbacks import HistoryLog
-    >>> model = MLPClassifier(max_iter=3, n_iter_no_change=9, random_state=0)
+    >>> model = MLPClassifier(
+    ...     max_iter=3, n_iter_no_change=9, learning_rate="one_cycle", random_state=0
+    ... )
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder) / "history.jsonl"
     ...     _ = model.set_callbacks(HistoryLog(file)).fit(*load_iris(return_X_y=True))
