@@ -129,8 +129,12 @@ class _FileCallback(EpochCallback):
         context : sklearn.callback.CallbackContext
             The task of the fit.
         """
+        self._begin(estimator)
         persistence.check_can_write(self.path)
         self._failed = False
+
+    def _begin(self, estimator: Any) -> None:
+        """Check the estimator, and forget the last fit."""
 
     def _try(self, what: str, write: Callable[[], None], *expected: type[Exception]) -> bool:
         """Write, or warn once until a write succeeds; return whether it has succeeded."""
@@ -216,16 +220,7 @@ class Checkpoint(_FileCallback):
         self.every: int = every
         self._has_written: bool = False
 
-    def setup(self, estimator: Any, context: Any) -> None:
-        """Begin a fit: check that the estimator can be saved, and the folder written to.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            The estimator that is fitted.
-        context : sklearn.callback.CallbackContext
-            The task of the fit.
-        """
+    def _begin(self, estimator: Any) -> None:
         check = getattr(estimator, "_check_saves_fits", None)
         if check is None:
             raise ValueError(
@@ -234,7 +229,6 @@ class Checkpoint(_FileCallback):
             )
         check()
         persistence.import_skops()
-        super().setup(estimator, context)
         self._has_written = False
 
     def on_fit_task_end(
@@ -278,8 +272,8 @@ def resume(
 ) -> Any:
     """Complete a fit that `Checkpoint` has saved.
 
-    The result has the bits of an uninterrupted fit, and only the missing epochs are computed. It is
-    a function because `fit` of a loaded estimator begins anew, as scikit-learn's users expect.
+    The result has the bits of an uninterrupted fit, and only the missing epochs are computed.
+    Calling `fit` on a loaded estimator starts from scratch instead, as everywhere in scikit-learn.
 
     Parameters
     ----------
@@ -376,17 +370,7 @@ class HistoryLog(_FileCallback):
         self._length: int | None = None
         self._first_epoch: int | None = None
 
-    def setup(self, estimator: Any, context: Any) -> None:
-        """Begin a fit: check that the file can be written.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            The estimator that is fitted.
-        context : sklearn.callback.CallbackContext
-            The task of the fit.
-        """
-        super().setup(estimator, context)
+    def _begin(self, estimator: Any) -> None:
         self._length = self._first_epoch = None
 
     def on_epoch(self, record: dict[str, Any]) -> bool | None:

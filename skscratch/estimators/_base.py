@@ -13,6 +13,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
@@ -49,11 +50,11 @@ from skscratch.estimators._checkpoint import (
     RUNNING,
     SAVED,
     SavedFit,
-    check_same_data,
     copy_to_save,
     description,
-    needs_training_state,
+    fit_to_save,
     saved_state,
+    with_data,
 )
 from skscratch.estimators._data import check_rows, content_digest, network_dtype
 from skscratch.estimators._from_network import check_stack, fill
@@ -61,7 +62,6 @@ from skscratch.estimators._parameters import TrainingParameters, recipe_of
 from skscratch.estimators._plan import Architecture, Training
 from skscratch.estimators._random import CopiedGenerators, RandomDraws
 from skscratch.estimators._sklearn import (
-    CALLBACKS,
     CallbackSupportMixin,
     FitTasks,
 )
@@ -257,8 +257,8 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
             first, rng = resumed.first, resumed.rng
             reached = self._reached()
         data = self._check_data(X, y, sample_weight, reset=first, training=True)
-        saves = needs_training_state(getattr(self, CALLBACKS, [])) and not incremental
-        saved = self._fit_to_save(first, rng, resumed) if saves else None
+        before = {} if first else {"n_before": self._n_recorded, "rows_before": self.t_}
+        saved = None if incremental else fit_to_save(self, rng, resumed, first=first, **before)
         architecture = self._architecture(data)
         if first:
             network = architecture.network(data.rows.shape[1], network_dtype(data.X), rng)
@@ -266,11 +266,7 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
         else:
             network = self._fitted_network(architecture)
         held_out = self._held_out(validation)
-        if saved is not None or resumed is not None:
-            found = self._descriptions(data, held_out)
-            if resumed is not None:
-                check_same_data(resumed.data, found)
-            saved = saved and replace(saved, data=found)
+        saved = with_data(saved, resumed, partial(self._descriptions, data, held_out))
         if self.early_stopping and self.solver != "lbfgs" and held_out is None:
             data, held_out = self._split(data, rng)
         _check_weights(data, held_out)
@@ -294,13 +290,6 @@ class NetworkEstimator(TrainingParameters, CallbackSupportMixin, BaseEstimator):
                 "A fit by solver='lbfgs' cannot be saved: SciPy keeps the state of L-BFGS to "
                 "itself. Choose another solver, or several short fits with warm_start=True."
             )
-
-    def _fit_to_save(self, first: bool, rng: RandomDraws, resumed: SavedFit | None) -> SavedFit:
-        """Return what has to be saved of a fit that begins, or goes on, with these draws."""
-        if resumed is not None:
-            return replace(resumed, rng=copy.deepcopy(rng))
-        before = (0, 0) if first else (self._n_recorded, self.t_)
-        return SavedFit(copy.deepcopy(rng), first, *before)
 
     def _descriptions(self, data: FitData, held_out: FitData | None) -> dict[str, Any]:
         """Describe the arguments of a fit, by the user's names."""

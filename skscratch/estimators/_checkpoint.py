@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +15,7 @@ from skscratch.core.optimizers import checksum_of
 from skscratch.core.training import RUN_COLUMNS, TrainingRun, TrainingState
 from skscratch.estimators._data import content_digest
 from skscratch.estimators._random import RandomDraws
-from skscratch.estimators._sklearn import CALLBACK_PREFIXES
+from skscratch.estimators._sklearn import CALLBACK_PREFIXES, CALLBACKS
 from skscratch.estimators._state import copy_of
 
 __all__ = [
@@ -21,11 +23,11 @@ __all__ = [
     "RUNNING",
     "SAVED",
     "SavedFit",
-    "check_same_data",
     "copy_to_save",
     "description",
-    "needs_training_state",
+    "fit_to_save",
     "saved_state",
+    "with_data",
 ]
 
 # Attributes of an estimator: the fit under way, the fit that was saved with it, and the one that
@@ -172,6 +174,30 @@ def saved_state(state: TrainingState, params: Any) -> TrainingState:
     )
 
 
-def needs_training_state(callbacks: Any) -> bool:
-    """Return whether one of the callbacks saves a fit."""
-    return any(getattr(callback, "needs_training_state", False) for callback in callbacks)
+def fit_to_save(
+    estimator: Any,
+    rng: RandomDraws,
+    resumed: SavedFit | None,
+    *,
+    first: bool,
+    n_before: int = 0,
+    rows_before: int = 0,
+) -> SavedFit | None:
+    """Return what has to be saved of a fit before its first draw; None if no callback saves it."""
+    callbacks = getattr(estimator, CALLBACKS, [])
+    if not any(getattr(callback, "needs_training_state", False) for callback in callbacks):
+        return None
+    saved = resumed or SavedFit(rng, first, n_before, rows_before)
+    return replace(saved, rng=copy.deepcopy(rng))
+
+
+def with_data(
+    saved: SavedFit | None, resumed: SavedFit | None, describe: Callable[[], Descriptions]
+) -> SavedFit | None:
+    """Add the data to what is saved of a fit, once they are those of the fit that is resumed."""
+    if saved is None and resumed is None:
+        return None
+    data = describe()
+    if resumed is not None:
+        check_same_data(resumed.data, data)
+    return None if saved is None else replace(saved, data=data)

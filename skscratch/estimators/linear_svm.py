@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,17 +37,16 @@ from skscratch.estimators._checkpoint import (
     RUNNING,
     SAVED,
     SavedFit,
-    check_same_data,
     copy_to_save,
     description,
-    needs_training_state,
+    fit_to_save,
     saved_state,
+    with_data,
 )
 from skscratch.estimators._data import check_rows, check_weight, with_constant
 from skscratch.estimators._kinds import check_numbers
 from skscratch.estimators._random import RandomDraws
 from skscratch.estimators._sklearn import (
-    CALLBACKS,
     CallbackSupportMixin,
     FitTasks,
     Interval,
@@ -863,15 +861,8 @@ class LinearSVM(
         resumed: SavedFit | None,
     ) -> None:
         rng = RandomDraws(self.random_state) if resumed is None else resumed.rng
-        saved = None
-        saves = needs_training_state(getattr(self, CALLBACKS, []))
-        if saves or resumed is not None:
-            data = self._descriptions(X, index, weight)
-            if resumed is not None:
-                check_same_data(resumed.data, data)
-            if saves:
-                begun = resumed or SavedFit(rng, first=True, n_before=0, rows_before=0)
-                saved = replace(begun, rng=copy.deepcopy(rng), data=data)
+        saved = fit_to_save(self, rng, resumed, first=True)
+        saved = with_data(saved, resumed, partial(self._descriptions, X, index, weight))
         network, run = self._train(X, targets, index, cost, before, tasks, rng, resumed, saved)
         self._store(network)
         self.n_iter_ = max(1, run.n_epochs)
